@@ -1,0 +1,157 @@
+"""The JSON that travels beside every artefact and says what made it.
+
+A weight file without its history cannot be compared honestly, so each stage writes
+``<artefact>.json`` next to the artefact: versions, parents' hashes, class names, preprocessing,
+parity. The same JSON is embedded in the ONNX metadata under ``MANIFEST_KEY``, so that a file copied
+alone to a device still knows what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgekd_bench.errors import InputError
+
+FORMAT_VERSION = 1
+MANIFEST_KEY = "edgekd"
+Init = Literal["baseline", "distilled", "other"]
+Parity = Literal["pass", "fail", "n/a"]
+
+
+class Parent(BaseModel):
+    """One file an artefact was made from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    role: str
+    name: str
+    sha256: str
+
+
+class TeacherIdentity(BaseModel):
+    """Which teacher shaped the weights; its licence follows them everywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    licence: str
+    sha256: str
+
+
+class Preprocessing(BaseModel):
+    """How pixels must be prepared: RGB, letterboxed, scaled to ``[0, 1]``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    color: Literal["rgb"] = "rgb"
+    layout: Literal["nchw"] = "nchw"
+    scale: float = 1 / 255
+    letterbox: Literal["center"] = "center"
+    pad_value: int = 114
+
+
+class Manifest(BaseModel):
+    """What an artefact is and where it came from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format_version: int = FORMAT_VERSION
+    kind: Literal["detector", "onnx"]
+    sha256: str = Field("", description="of the artefact itself; empty where it is embedded in it")
+    init: Init = "other"
+    seed: int | None = None
+    names: dict[int, str]
+    image_size: int
+    stride: int
+    end_to_end: bool = Field(False, description="True: output is (B, K, 6) boxes, no NMS needed")
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    num_params: int | None = None
+    preprocessing: Preprocessing = Preprocessing()
+    parents: list[Parent] = []
+    teacher: TeacherIdentity | None = None
+    parity: Parity = "n/a"
+    parity_figures: dict[str, float] = {}
+    versions: dict[str, str] = {}
+    config_hash: str | None = None
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """Installed versions of ``names``; a library that is not installed is left out."""
+    found = {}
+    for name in ("edgekd", *names):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write ``text`` so that a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def manifest_path(artefact: Path) -> Path:
+    """``model.onnx`` → ``model.onnx.json``."""
+    return artefact.with_name(artefact.name + ".json")
+
+
+def write_manifest(artefact: Path, manifest: Manifest) -> Path:
+    """Write the manifest of ``artefact`` beside it, with the artefact's own hash filled in."""
+    complete = manifest.model_copy(update={"sha256": sha256_of(artefact)})
+    path = manifest_path(artefact)
+    write_text_atomically(path, complete.model_dump_json(indent=2) + "\n")
+    return path
+
+
+def parse_manifest(text: str, where: str) -> Manifest:
+    """Parse manifest JSON.
+
+    Raises:
+        InputError: not JSON, of a newer format, or with wrong fields.
+    """
+    try:
+        raw: Any = json.loads(text)
+        return Manifest.model_validate(raw)
+    except (json.JSONDecodeError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{where}: not a manifest edgekd can read ({reason})") from error
+
+
+def read_manifest(artefact: Path) -> Manifest | None:
+    """The manifest beside ``artefact``, or None where there is none.
+
+    Raises:
+        InputError: the manifest belongs to other bytes than the artefact has now.
+    """
+    path = manifest_path(artefact)
+    if not path.exists():
+        return None
+    manifest = parse_manifest(path.read_text(encoding="utf-8"), str(path))
+    if manifest.sha256 != sha256_of(artefact):
+        raise InputError(
+            f"{artefact}: changed after {path.name} was written (SHA-256 differs); "
+            "export or train it again, or delete the manifest"
+        )
+    return manifest

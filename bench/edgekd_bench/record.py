@@ -1,0 +1,143 @@
+"""The schema of ``results.json``, the one thing every measurement ends in.
+
+The report, the comparison of runs and other people's scripts read this file, so its field names are
+a promise: add fields, never rename them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import Init, Parity, write_text_atomically
+
+Outcome = Literal["better", "worse", "undecided"]
+
+
+class Row(BaseModel):
+    """One model on one backend."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    model: str
+    init: Init
+    seed: int | None = None
+    precision: Literal["fp32", "fp16", "int8"]
+    backend: str
+    device: str
+    image_size: int
+    batch: int
+    map50_95: float
+    map50: float
+    map50_95_per_class: dict[str, float] = {}
+    latency_p50_ms: float
+    latency_p90_ms: float
+    latency_p99_ms: float
+    end_to_end_p50_ms: float
+    end_to_end_p90_ms: float
+    end_to_end_p99_ms: float
+    num_warmup: int
+    num_timed: int
+    size_mb: float
+    num_params: int
+    parity: Parity
+    sha256: str
+    teacher: str | None = None
+
+
+class Interval(BaseModel):
+    """A difference or ratio with its 95 % interval, and what that allows one to say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    estimate: float
+    low: float
+    high: float
+    outcome: Outcome
+    method: str
+
+
+class Comparison(BaseModel):
+    """Distilled against baseline on one backend."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    backend: str
+    precision: Literal["fp32", "fp16", "int8"]
+    baselines: list[str]
+    candidates: list[str]
+    seeds: list[int | None]
+    map50_95_difference: Interval
+    latency_p50_ratio: Interval
+    text: str
+
+
+class Verdict(BaseModel):
+    """The answer in words, and the comparisons it rests on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    headline: str
+    outcome: Literal["better", "worse", "undecided", "no baseline"]
+    num_seeds: int
+    comparisons: list[Comparison] = []
+
+
+class BenchRecord(BaseModel):
+    """The whole of ``results.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format_version: int = 1
+    environment: dict[str, Any]
+    settings: dict[str, Any] = {}
+    data: dict[str, Any] = Field({}, description="evaluation set: name, hash, num_images, classes")
+    rows: list[Row]
+    verdict: Verdict
+
+
+class SampleBox(BaseModel):
+    """One box on a sample image, pixels of the original image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    xyxy: tuple[float, float, float, float]
+    class_id: int
+    score: float = 1.0
+
+
+class SampleImage(BaseModel):
+    """An evaluation image with its truth and what each model saw in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str
+    width: int
+    height: int
+    truth: list[SampleBox]
+    predictions: dict[str, list[SampleBox]] = Field(description="keyed by '<model>|<backend>'")
+
+
+class SamplePredictions(BaseModel):
+    """``predictions.json``: a few evaluation images for the report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    names: dict[int, str]
+    images: list[SampleImage]
+
+
+def write_record(path: Path, record: BenchRecord | SamplePredictions) -> None:
+    """Write a record as JSON, atomically."""
+    write_text_atomically(path, record.model_dump_json(indent=2) + "\n")
+
+
+def read_record(path: Path) -> BenchRecord:
+    """Read ``results.json``.
+
+    Raises:
+        InputError: missing, not JSON, or not in this schema.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no results.json there; run `edgekd bench` or `edgekd run` first")
+    try:
+        return BenchRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, ValidationError) as error:
+        reason = " ".join(str(error).splitlines()[:3])
+        raise InputError(f"{path}: not a results.json of edgekd ({reason})") from error

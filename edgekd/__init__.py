@@ -1,0 +1,19 @@
+"""edgekd: from a heavy vision foundation model to a small detector on an edge device.
+
+Importing this package costs nothing: the stages (`edgekd.distill`, `edgekd.train`, …) load torch
+and Ultralytics when they are first touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+__version__ = "0.1.0"
+_STAGES = ("distill", "train", "pipeline", "config", "doctor")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _STAGES:
+        return importlib.import_module(f"edgekd.{name}")
+    raise AttributeError(f"module 'edgekd' has no attribute {name!r}")
