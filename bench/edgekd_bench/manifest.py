@@ -60,13 +60,17 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     format_version: int = FORMAT_VERSION
     kind: Literal["detector", "onnx"]
-    sha256: str = Field("", description="of the artefact itself; empty where it is embedded in it")
+    sha256: str = Field(
+        default="", description="of the artefact itself; empty where it is embedded in it"
+    )
     init: Init = "other"
     seed: int | None = None
     names: dict[int, str]
     image_size: int
     stride: int
-    end_to_end: bool = Field(False, description="True: output is (B, K, 6) boxes, no NMS needed")
+    end_to_end: bool = Field(
+        default=False, description="True: output is (B, K, 6) boxes, no NMS needed"
+    )
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     num_params: int | None = None
     preprocessing: Preprocessing = Preprocessing()
@@ -89,13 +93,15 @@ def sha256_of(path: Path) -> str:
 
 def library_versions(*names: str) -> dict[str, str]:
     """Installed versions of ``names``; a library that is not installed is left out."""
-    found = {}
-    for name in ("edgekd", *names):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {name: _installed_version(name) for name in ("edgekd", *names)}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def _installed_version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def write_text_atomically(path: Path, text: str) -> None:

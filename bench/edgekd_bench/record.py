@@ -90,7 +90,9 @@ class BenchRecord(BaseModel):
     format_version: int = 1
     environment: dict[str, Any]
     settings: dict[str, Any] = {}
-    data: dict[str, Any] = Field({}, description="evaluation set: name, hash, num_images, classes")
+    data: dict[str, Any] = Field(
+        default={}, description="evaluation set: name, hash, num_images, classes"
+    )
     rows: list[Row]
     verdict: Verdict
 

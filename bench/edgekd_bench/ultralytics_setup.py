@@ -7,6 +7,7 @@ Ultralytics reads its environment once, at import, so this must run before the f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -30,9 +31,16 @@ def prepare_ultralytics(settings_dir: Path | None = None) -> None:
         settings_dir.mkdir(parents=True, exist_ok=True)
         os.environ["YOLO_CONFIG_DIR"] = str(settings_dir.resolve())
     import torch  # noqa: F401
+    from PIL import Image
 
+    plain_open = Image.open
     chosen = os.environ.get("OMP_NUM_THREADS")
-    import ultralytics  # noqa: F401
+    # Its log goes to the stdout it finds now; stdout belongs to our own results (`--json`).
+    with contextlib.redirect_stdout(sys.stderr):
+        import ultralytics  # noqa: F401
+    # It swaps Pillow's opener for one that wants a HEIC plug-in for every broken file, and raises
+    # ImportError where everybody expects UnidentifiedImageError.
+    Image.open = plain_open
 
     if chosen is None:
         os.environ.pop("OMP_NUM_THREADS", None)

@@ -1,0 +1,1 @@
+"""Images: the unlabelled manifest, decoded views, labelled sets and the built-in dice scenes."""

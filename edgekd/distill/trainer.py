@@ -1,0 +1,341 @@
+"""The distillation loop: frozen teacher, learning backbone, no labels.
+
+`run` checks everything first, then goes step by step; it can be stopped at any step and continued,
+and ends in ``student_backbone.pt``, taken from the epoch with the best held-out cosine.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import library_versions, write_text_atomically
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from edgekd.config import Config, dump_config
+from edgekd.data.color import jitter_color
+from edgekd.distill import checkpoint as saved
+from edgekd.distill.interrupt import StopRequest
+from edgekd.distill.metrics_log import MetricsLog
+from edgekd.distill.optimization import build_optimizer, learning_rate
+from edgekd.distill.probe import HeldOutProbe, center_batches
+from edgekd.distill.progress import distill_progress
+from edgekd.distill.setup import (
+    DistillData,
+    Models,
+    config_hash,
+    prepare_data,
+    prepare_models,
+)
+from edgekd.distill.targets import TargetStatistics, meet_on_coarser_grid
+from edgekd.files import load_tensors, require_writable
+from edgekd.losses import WeightedLoss
+from edgekd.memory import keep_freed_memory
+from edgekd.models.student import backbone_state
+from edgekd.precision import resolve_device, resolve_precision
+
+_LEVEL_NAMES = {8: "p3", 16: "p4", 32: "p5"}
+
+
+class StoppedError(Exception):
+    """The user stopped a run; the message says what was saved and how to continue."""
+
+    def __init__(self, message: str, signal_name: str) -> None:
+        super().__init__(message)
+        self.signal_name = signal_name
+
+
+@dataclass(frozen=True)
+class DistillResult:
+    """What a finished distillation leaves behind."""
+
+    backbone: Path
+    metrics: Path
+    heldout_cosine: float
+    best_epoch: int
+    num_images: int
+    num_skipped: int
+    num_duplicates: int
+    images_per_second: float
+
+
+def run(
+    config: Config,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> DistillResult:
+    """Distil ``config.teacher`` into the backbone of ``config.student``.
+
+    Args:
+        config: the resolved options.
+        resume: continue from ``distill/last.pt`` where there is one.
+        overwrite: start anew although the run folder holds a distillation.
+        console: where progress goes; None: nowhere.
+
+    Raises:
+        InputError: bad input, or an earlier distillation in the run folder.
+        StoppedError: Ctrl-C or SIGTERM; everything is saved.
+    """
+    console = console or Console(quiet=True)
+    folder = config.run_dir / "distill"
+    require_writable(folder)
+    keep_freed_memory()
+    last = folder / "last.pt"
+    if last.exists() and not resume and not overwrite:
+        raise InputError(
+            f"{folder} already holds a distillation; continue it with --resume, replace it with "
+            "--overwrite, or choose another name=…"
+        )
+    data = prepare_data(config)
+    loop = DistillLoop(config, data, console)
+    if resume and last.exists():
+        loop.restore(last)
+    write_text_atomically(config.run_dir / "config.yaml", dump_config(config))
+    return loop.run()
+
+
+class DistillLoop:
+    """State of one distillation."""
+
+    def __init__(self, config: Config, data: DistillData, console: Console) -> None:
+        self.config, self.data, self.console = config, data, console
+        self.options = config.distill
+        self.folder = config.run_dir / "distill"
+        device = resolve_device(config.device)
+        self.precision = resolve_precision(self.options.precision, device)
+        self.fabric = Fabric(
+            accelerator="cuda" if device.type == "cuda" else "cpu",
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            precision="bf16-mixed" if self.precision == "bf16" else "32-true",
+        )
+        self.models: Models = prepare_models(config, self.fabric.device)
+        self.statistics = TargetStatistics(self.models.teacher.levels).to(self.fabric.device)
+        optimizer = build_optimizer(self.models.module, self.options.lr, self.options.weight_decay)
+        self.module, self.optimizer = self.fabric.setup(self.models.module, optimizer)
+        self.loss = WeightedLoss(self.options.losses)
+        self.hash = config_hash(config, data, self.models.teacher.identity.sha256)
+        self.learner = saved.Learner(
+            self.models.module.backbone, self.models.module.projectors, self.statistics, optimizer
+        )
+        self.position = saved.Position()
+        self.total_steps = self.options.epochs * data.loader.batches_per_epoch
+        self.warmup_steps = round(self.options.warmup_share * self.total_steps)
+        self.sums: dict[str, torch.Tensor] = {}
+        self.num_seen, self.seconds = 0, 0.0
+        self.rate, self.cosine = 0.0, 0.0
+
+    def restore(self, last: Path) -> None:
+        """Continue from ``last.pt``."""
+        self.position = saved.load_checkpoint(last, self.learner, self.hash)
+        self.cosine = self.position.best_cosine
+
+    def run(self) -> DistillResult:
+        """All remaining epochs."""
+        self._announce()
+        with self.fabric.autocast():
+            if self.position.step == 0:
+                self.statistics.measure(self.models.teacher, self._statistics_batches())
+            probe = HeldOutProbe(
+                self._center_batches(self.data.heldout), self.models.teacher, self.statistics
+            )
+        started = self.position.step
+        first_epoch = self.position.epoch + 1
+        with (
+            MetricsLog(self.folder, first_epoch) as log,
+            distill_progress(self.console) as bar,
+            StopRequest() as stop,
+        ):
+            task = bar.add_task(
+                "distil",
+                total=self.total_steps,
+                completed=started,
+                epoch="",
+                loss=0.0,
+                cosine=self.cosine,
+                rate=0.0,
+            )
+            while self.position.epoch < self.options.epochs:
+                self._epoch(bar, task, stop)
+                self._end_epoch(probe, log)
+        return self._finish()
+
+    def _epoch(self, bar: Progress, task: TaskID, stop: StopRequest) -> None:
+        self.sums, self.num_seen, self.seconds = {}, 0, 0.0
+        before = time.perf_counter()
+        for pixels in self.data.loader.epoch(self.position.epoch, self.position.batch):
+            parts = self.step(pixels)
+            for name, value in parts.items():
+                self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+            self.num_seen += len(pixels)
+            self.position.batch += 1
+            self.position.step += 1
+            self.seconds = time.perf_counter() - before
+            self.rate = self.num_seen / self.seconds
+            bar.update(
+                task,
+                completed=self.position.step,
+                rate=self.rate,
+                cosine=self.cosine,
+                loss=float(parts["loss"]),
+                epoch=f"{self.position.epoch + 1}/{self.options.epochs}",
+            )
+            if stop.requested and self.position.step < self.total_steps:
+                self._save("last.pt")
+                raise StoppedError(self._stopped_message(stop.requested), stop.requested)
+
+    def step(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """One optimiser step on views ``(B, 3, S, S)`` uint8; returns the loss and its parts."""
+        images = pixels.to(self.fabric.device, non_blocking=True).float().div_(255)
+        with self.fabric.autocast():
+            targets = self.statistics.standardize(self.models.teacher(images))
+        seed = self.config.seed * 1_000_003 + self.position.step
+        projected = self.module(jitter_color(images, self.options.color_jitter, seed))
+        total, parts = self._loss(projected, targets)
+        rate = learning_rate(
+            self.position.step, self.total_steps, self.warmup_steps, self.options.lr
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.fabric.backward(total)
+        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.options.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return {"loss": total.detach(), **parts}
+
+    def _loss(
+        self, projected: dict[int, torch.Tensor], targets: dict[int, torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        weights = self.options.levels.by_stride()
+        total = torch.zeros((), device=self.fabric.device)
+        parts: dict[str, torch.Tensor] = {}
+        for pair in self.models.pairs:
+            stride = pair.student_stride
+            value, terms = self.loss(
+                *meet_on_coarser_grid(projected[stride], targets[pair.teacher_stride])
+            )
+            total = total + weights[stride] * value
+            parts.update({f"loss/{_LEVEL_NAMES[stride]}/{n}": t for n, t in terms.items()})
+        return total / sum(weights.values()), parts
+
+    def _end_epoch(self, probe: HeldOutProbe, log: MetricsLog) -> None:
+        with self.fabric.autocast():
+            module = self.models.module
+            cosines = probe.measure(module.backbone, module.projectors, self.models.pairs)
+        self.cosine = sum(cosines.values()) / len(cosines)
+        batches = max(1, self.num_seen // self.data.loader.batch_size)
+        self.position.epoch += 1
+        self.position.batch = 0
+        line: dict[str, Any] = {"epoch": self.position.epoch, "step": self.position.step}
+        line |= {name: float(value) / batches for name, value in self.sums.items()}
+        line |= {f"heldout_cosine/{_LEVEL_NAMES[s]}": c for s, c in cosines.items()}
+        line |= {
+            "heldout_cosine": self.cosine,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "images_per_second": self.rate,
+        }
+        if self.cosine > self.position.best_cosine:
+            self.position.best_cosine = self.cosine
+            self.position.best_epoch = self.position.epoch
+            self._save("best.pt")
+        self._save("last.pt")
+        log.write(line)
+        if self.position.epoch % self.options.checkpoint_every == 0:
+            self._save(f"checkpoint_epoch_{self.position.epoch}.pt")
+        if not self.console.is_terminal:
+            self.console.print(
+                f"distil epoch {self.position.epoch}/{self.options.epochs}  "
+                f"loss {line.get('loss', float('nan')):.3f}  held-out cosine {self.cosine:.3f}  "
+                f"{self.rate:.0f} images/s"
+            )
+
+    def _finish(self) -> DistillResult:
+        """Write ``student_backbone.pt`` from the best epoch."""
+        best = load_tensors(self.folder / "best.pt", saved.CHECKPOINT_FORMAT)
+        self.models.module.backbone.load_state_dict(best["backbone"])
+        path = self.config.run_dir / "student_backbone.pt"
+        digest = saved.save_backbone(
+            path,
+            backbone_state(self.models.detector),
+            {
+                **self._metadata(),
+                "best_epoch": self.position.best_epoch,
+                "heldout_cosine": self.position.best_cosine,
+            },
+        )
+        self.console.print(
+            f"[bold]{path}[/]  hash {digest}, epoch {self.position.best_epoch}, "
+            f"held-out cosine {self.position.best_cosine:.3f}"
+        )
+        return DistillResult(
+            backbone=path,
+            metrics=self.folder / "metrics.jsonl",
+            heldout_cosine=self.position.best_cosine,
+            best_epoch=self.position.best_epoch,
+            num_images=len(self.data.manifest.images),
+            num_skipped=len(self.data.manifest.skipped),
+            num_duplicates=self.data.manifest.num_duplicates,
+            images_per_second=self.rate,
+        )
+
+    def _save(self, name: str) -> None:
+        saved.save_checkpoint(self.folder / name, self.learner, self.position, self._metadata())
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            "config_hash": self.hash,
+            "student": self.config.student.model,
+            "image_size": self.config.image_size,
+            "epochs": self.options.epochs,
+            "seed": self.config.seed,
+            "num_images": len(self.data.manifest.images),
+            "images_sha256": self.data.digest,
+            "teacher": self.models.teacher.identity.model_dump(),
+            "precision": self.precision,
+            "versions": library_versions("torch", "timm", "ultralytics"),
+        }
+
+    def _announce(self) -> None:
+        manifest, teacher = self.data.manifest, self.models.teacher
+        self.console.print(
+            f"teacher [bold]{teacher.identity.name}[/] ({teacher.identity.licence}) → student "
+            f"[bold]{self.config.student.model}[/]: "
+            + ", ".join(
+                f"{_LEVEL_NAMES[p.student_stride]}←stride {p.teacher_stride} ({p.embed_dim})"
+                for p in self.models.pairs
+            )
+        )
+        self.console.print(
+            f"{len(manifest.images)} images ({len(self.data.heldout)} held out, "
+            f"{manifest.num_duplicates} duplicates, {len(manifest.skipped)} unreadable), "
+            f"{self.config.image_size} px, {self.fabric.device}, {self.precision}"
+        )
+        if self.position.step:
+            self.console.print(f"resuming at step {self.position.step} of {self.total_steps}")
+
+    def _stopped_message(self, signal_name: str) -> str:
+        return (
+            f"stopped by {signal_name} after step {self.position.step} of {self.total_steps}; saved "
+            f"{self.folder / 'last.pt'}; continue with --resume"
+        )
+
+    def _statistics_batches(self) -> Any:
+        count = min(self.options.standardize_images, len(self.data.decoded))
+        first = len(self.data.heldout)
+        return self._center_batches(list(range(first, min(first + count, len(self.data.decoded)))))
+
+    def _center_batches(self, indices: list[int]) -> Any:
+        return center_batches(
+            self.data.decoded,
+            indices,
+            self.config.image_size,
+            self.options.batch_size,
+            self.fabric.device,
+        )

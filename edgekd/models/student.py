@@ -1,0 +1,152 @@
+"""The student: any Ultralytics detector, its backbone and its P3/P4/P5 taps.
+
+Families differ in layer numbers, so nothing is looked up in a table: the parsed model says which
+layers are backbone, and one small forward pass says which stride each of them has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from edgekd_bench.errors import InputError
+from edgekd_bench.ultralytics_setup import prepare_ultralytics
+from torch import nn
+
+_PROBE_SIZE = 256
+STRIDES = (8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A backbone layer whose output is aligned with the teacher."""
+
+    stride: int
+    layer: int
+    channels: int
+
+
+class StudentBackbone(nn.Module):
+    """The backbone layers of a detector; returns the tapped maps.
+
+    Args:
+        detector: an Ultralytics ``DetectionModel``. Its layers are shared, not copied.
+    """
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        num_layers = backbone_depth(detector)
+        layers = list(cast(Any, detector).model)[:num_layers]
+        # Named `model` so that tensor names equal the detector's own: model.0.conv.weight, …
+        self.model = nn.ModuleList(layers)
+        self.taps = _find_taps(layers)
+
+    def forward(self, images: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Tapped maps by stride.
+
+        Args:
+            images: ``(B, 3, H, W)`` in ``[0, 1]``.
+
+        Returns:
+            ``{8: (B, C3, H/8, W/8), 16: …, 32: …}``
+        """
+        outputs = _run_layers(list(self.model), images)
+        return {tap.stride: cast(torch.Tensor, outputs[tap.layer]) for tap in self.taps}
+
+
+def build_detector(model: str, num_classes: int = 80) -> nn.Module:
+    """An Ultralytics detector on the CPU in fp32.
+
+    Args:
+        model: ``yolo11n.yaml`` (random weights) or a ``.pt`` checkpoint.
+        num_classes: of the head; ignored for a checkpoint.
+
+    Raises:
+        InputError: unknown name, missing or foreign checkpoint, not a detector.
+    """
+    prepare_ultralytics()
+    from ultralytics.nn.tasks import DetectionModel
+
+    if model.endswith(".pt"):
+        detector = load_checkpoint_model(Path(model))
+    else:
+        try:
+            detector = DetectionModel(model, ch=3, nc=num_classes, verbose=False)
+        except FileNotFoundError as error:
+            raise InputError(f"student.model: Ultralytics knows no model '{model}'") from error
+        except (KeyError, TypeError, AttributeError, AssertionError) as error:
+            raise InputError(f"student.model: '{model}' is not a detector ({error!r})") from error
+    if type(detector) is not DetectionModel or not hasattr(detector.model[-1], "nl"):
+        raise InputError(f"student.model: '{model}' is not a detection model")
+    return cast(nn.Module, detector)
+
+
+def load_checkpoint_model(path: Path) -> nn.Module:
+    """The fp32 model inside an Ultralytics checkpoint (this unpickles the file: trust its source).
+
+    Raises:
+        InputError: missing, truncated or foreign file.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; nothing is downloaded")
+    prepare_ultralytics()
+    from ultralytics.nn.tasks import load_checkpoint
+
+    try:
+        model, _ = load_checkpoint(str(path), device="cpu")
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise InputError(f"{path}: not an Ultralytics checkpoint ({reason})") from error
+    return cast(nn.Module, model.float())
+
+
+def backbone_depth(detector: nn.Module) -> int:
+    """Number of layers of the parsed model that belong to the backbone."""
+    return len(cast(Any, detector).yaml["backbone"])
+
+
+def backbone_state(detector: nn.Module) -> dict[str, torch.Tensor]:
+    """The backbone's tensors (parameters and buffers) under the detector's own names."""
+    depth = backbone_depth(detector)
+    return {
+        name: tensor
+        for name, tensor in detector.state_dict().items()
+        if int(name.split(".")[1]) < depth
+    }
+
+
+def _run_layers(layers: list[nn.Module], images: torch.Tensor) -> list[Any]:
+    """Outputs of every layer, routed by each layer's ``f`` (−1: the layer before)."""
+    outputs: list[Any] = []
+    current: Any = images
+    for layer in layers:
+        source = cast(Any, layer).f
+        if isinstance(source, list):
+            current = [current if index == -1 else outputs[index] for index in source]
+        elif source != -1:
+            current = outputs[source]
+        current = layer(current)
+        outputs.append(current)
+    return outputs
+
+
+def _find_taps(layers: list[nn.Module]) -> tuple[Tap, ...]:
+    """The last backbone layer of stride 8, 16 and 32."""
+    training = [layer.training for layer in layers]
+    for layer in layers:
+        layer.eval()
+    with torch.no_grad():
+        outputs = _run_layers(layers, torch.zeros(1, 3, _PROBE_SIZE, _PROBE_SIZE))
+    for layer, mode in zip(layers, training, strict=True):
+        layer.train(mode)
+    found: dict[int, Tap] = {}
+    for index, output in enumerate(outputs):
+        if isinstance(output, torch.Tensor):
+            stride = _PROBE_SIZE // output.shape[-1]
+            found[stride] = Tap(stride, index, output.shape[1])
+    missing = [stride for stride in STRIDES if stride not in found]
+    if missing:
+        raise InputError(f"student.model: its backbone has no layer of stride {missing}")
+    return tuple(found[stride] for stride in STRIDES)

@@ -1,0 +1,81 @@
+"""How far two raw outputs of a detector are apart, boxes and class probabilities separately.
+
+Boxes run to hundreds of pixels and probabilities to one, so a difference over the whole tensor
+would only ever measure the boxes. All arithmetic is float64, so that the comparison adds no noise
+of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekd_export.row_pairing import pair_rows
+from edgekd_export.thresholds import ParityThresholds
+
+_FAR_BEYOND = 10
+
+FloatArray = npt.NDArray[np.floating]
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TensorDifference:
+    """Differences between two tensors of the same shape."""
+
+    max_abs: float
+    relative: float  # ||a - b|| / ||a||, Euclidean
+    cosine: float
+
+
+@dataclass(frozen=True)
+class RawDifference:
+    """Differences between two outputs for one image."""
+
+    boxes: TensorDifference  # pixels of the letterboxed square
+    scores: TensorDifference
+    unmatched_share: float = 0.0  # rows of an end-to-end output without a partner
+
+
+def raw_difference(
+    reference: FloatArray, candidate: FloatArray, *, end_to_end: bool, limits: ParityThresholds
+) -> RawDifference:
+    """Compare the outputs for one image.
+
+    Args:
+        reference: (4 + nc, A), or (K, 6) where ``end_to_end``.
+        candidate: the same shape.
+        end_to_end: rows are ranked boxes. Ties may swap ranks, so boxes are paired by class and
+            place, and scores compared rank by rank.
+        limits: those of the gate; rows far beyond them are not the same box.
+    """
+    a, b = reference.astype(np.float64), candidate.astype(np.float64)
+    if not end_to_end:
+        return RawDifference(tensor_difference(a[:4], b[:4]), tensor_difference(a[4:], b[4:]))
+    pairs = pair_rows(
+        a,
+        b,
+        radius=_FAR_BEYOND * limits.box_max_abs_px,
+        score_slack=_FAR_BEYOND * limits.score_max_abs,
+    )
+    ranked = (np.sort(a[:, 4]), np.sort(b[:, 4]))
+    return RawDifference(
+        boxes=tensor_difference(a[pairs.reference, :4], b[pairs.candidate, :4]),
+        scores=tensor_difference(*ranked),
+        unmatched_share=pairs.unmatched_share,
+    )
+
+
+def tensor_difference(a: Float64Array, b: Float64Array) -> TensorDifference:
+    """Compare two tensors of one shape; two empty or two zero tensors are equal."""
+    if a.size == 0:
+        return TensorDifference(0.0, 0.0, 1.0)
+    difference = float(np.linalg.norm(a - b))
+    norm_a, norm_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    if difference == 0:
+        return TensorDifference(0.0, 0.0, 1.0)
+    relative = difference / norm_a if norm_a else 1.0
+    cosine = float((a * b).sum() / (norm_a * norm_b)) if norm_a and norm_b else 0.0
+    return TensorDifference(float(abs(a - b).max()), relative, cosine)

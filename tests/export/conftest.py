@@ -1,0 +1,79 @@
+"""Small detectors that look trained: normalised activations, scores from near 0 to near 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from edgekd_bench.images import letterbox, to_batch
+from edgekd_bench.ultralytics_setup import prepare_ultralytics
+from edgekd_export.parity_images import ParityImages
+from edgekd_export.synthetic_images import synthetic_image
+
+SIDE = 64
+NAMES = {0: "bolt", 1: "nut", 2: "washer"}
+MakeCheckpoint = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ultralytics(tmp_path_factory: pytest.TempPathFactory) -> None:
+    prepare_ultralytics(tmp_path_factory.mktemp("ultralytics"))
+
+
+def trained_looking_detector(family: str, seed: int = 0) -> Any:
+    """A detector with 3 classes whose batch norm statistics and scores fit real pictures."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(seed)
+    model = DetectionModel(f"{family}.yaml", nc=len(NAMES), verbose=False)
+    model.names = dict(NAMES)
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    pictures = [letterbox(synthetic_image(100 + index), SIDE)[0] for index in range(8)]
+    for norm in norms:
+        norm.momentum = 0.99
+    with torch.no_grad():
+        model.train()(torch.from_numpy(to_batch(pictures)))
+        for name in ("cv3", "one2one_cv3"):
+            for branch in getattr(model.model[-1], name, ()):
+                branch[-1].weight.mul_(1.5)
+                branch[-1].bias.fill_(-2.0)
+    for norm in norms:
+        norm.momentum = 0.03
+    return model.eval()
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Checkpoints by family and seed, written once a session."""
+
+    folder: Path
+
+    def __call__(self, family: str, seed: int = 0) -> Path:
+        path = self.folder / f"{family}-{seed}.pt"
+        if not path.exists():
+            model = trained_looking_detector(family, seed)
+            content = {"model": None, "ema": model, "train_args": {"imgsz": SIDE}, "epoch": -1}
+            torch.save(content, path)
+        return path
+
+    @cached_property
+    def yolo11n(self) -> Path:
+        return self("yolo11n")
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    return Checkpoints(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="session")
+def pictures() -> ParityImages:
+    """Eight drawn pictures at the test size."""
+    drawn = tuple(letterbox(synthetic_image(index), SIDE)[0] for index in range(8))
+    return ParityImages(tuple(np.ascontiguousarray(canvas) for canvas in drawn), "drawn")
