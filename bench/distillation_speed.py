@@ -3,14 +3,15 @@
 Both train the same student (YOLO11n backbone) from the same live teacher on the same images, at the
 same size and batch, with the same loss and optimiser, for the same number of steps:
 
-- ``plain``: a torchvision ``RandomResizedCrop`` and flip with Pillow in a ``DataLoader``, fp32, default
+- ``plain``: a torchvision ``RandomResizedCrop`` and flip with Pillow in a ``DataLoader``, fp32,
+default
   memory layout, one forward of the teacher and one step of the student after the other;
 - ``edgekd``: the loop of ``edgekd distill``.
 
 Each measurement is a process of its own; the two alternate, and the rates are those of the timed
-steps after a warm-up, data included. Both are in their first epoch, so every image is decoded by both:
-edgekd's store of decoded images, which helps from the second epoch on, does not count here. The JSON
-record is printed last.
+steps after a warm-up, data included. Both are in their first epoch, so every image is decoded by
+both: edgekd's store of decoded images, which helps from the second epoch on, does not count here.
+The JSON record is printed last.
 
     python bench/distillation_speed.py --images photos/ --out bench/results/cpu
 """

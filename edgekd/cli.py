@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 if TYPE_CHECKING:
+    from edgekd_bench.record import BenchRecord
     from rich.console import Console
 
     from edgekd.config import Config
-    from edgekd_bench.record import BenchRecord
 
 app = typer.Typer(
     name="edgekd",
@@ -209,7 +209,9 @@ def _missing_module(error: ModuleNotFoundError) -> str:
 def _console(as_json: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=as_json, highlight=False)
+    console = Console(stderr=as_json, highlight=False)
+    # Into a file or a pipe there is no window to fit: 80 columns would only break the table.
+    return console if console.is_terminal else Console(stderr=as_json, highlight=False, width=120)
 
 
 def _load(config: Path, overrides: list[str] | None) -> Config:

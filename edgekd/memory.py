@@ -1,9 +1,9 @@
 """Keep freed memory inside the process while training on a CPU.
 
 glibc returns every large freed block to the kernel and asks for fresh, zeroed pages a moment later.
-A training step allocates and frees hundreds of activations of several megabytes, so on a CPU most of
-a step can go into page faults: with a small student it was measured at several times the arithmetic.
-Telling malloc to keep what it has costs memory at its peak level, nothing else.
+A training step allocates and frees hundreds of activations of several megabytes, so on a CPU most
+of a step can go into page faults: with a small student it was measured at several times the
+arithmetic. Telling malloc to keep what it has costs memory at its peak level, nothing else.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(wanted: str, device: torch.device) -> Precision:
-    """bf16 where ``wanted`` says so, or for ``auto`` where the hardware multiplies bf16 natively."""
+    """bf16 if ``wanted`` says so, or for ``auto`` where the hardware multiplies it natively."""
     if wanted == "fp32":
         return "fp32"
     if wanted == "bf16":

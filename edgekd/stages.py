@@ -1,7 +1,7 @@
 """Remember which stage of a run is done, so that a second start skips it.
 
-A stage is done when its stamp names the same inputs (a hash over options and the hashes of the files
-it read) and every file it made is still there unchanged. Anything else runs the stage again.
+A stage is done when its stamp names the same inputs (a hash over options and the hashes of the
+files it read) and every file it made is still there unchanged. Anything else runs the stage again.
 """
 
 from __future__ import annotations

@@ -7,8 +7,10 @@ Ultralytics reads its environment once, at import, so this must run before the f
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -25,8 +27,10 @@ def prepare_ultralytics(settings_dir: Path | None = None) -> None:
         return
     os.environ["YOLO_AUTOINSTALL"] = "false"
     os.environ["YOLO_OFFLINE"] = "true"
+    os.environ.setdefault("YOLO_VERBOSE", "false")
     if settings_dir is None and "YOLO_CONFIG_DIR" not in os.environ:
         settings_dir = Path(tempfile.mkdtemp(prefix="edgekd-ultralytics-"))
+        atexit.register(shutil.rmtree, settings_dir, ignore_errors=True)
     if settings_dir is not None:
         settings_dir.mkdir(parents=True, exist_ok=True)
         os.environ["YOLO_CONFIG_DIR"] = str(settings_dir.resolve())

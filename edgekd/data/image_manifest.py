@@ -1,8 +1,8 @@
 """The list of unlabelled images a distillation really uses.
 
-Unlabelled folders are dirty: the same frame twice, broken downloads, a validation image that slipped
-in. Everything is settled here once, before any compute is spent: files are found, hashed, opened,
-de-duplicated by content and checked against the detection val set.
+Unlabelled folders are dirty: the same frame twice, broken downloads, a validation image that
+slipped in. Everything is settled here once, before any compute is spent: files are found, hashed,
+opened, de-duplicated by content and checked against the detection val set.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def find_images(root: Path) -> list[Path]:
             raise InputError(f"{root}: lists {missing[0]}, which does not exist")
         return paths
     if glob.has_magic(str(root)):
-        matches = (Path(m) for m in glob.glob(str(root), recursive=True))
+        # Path.glob cannot take an absolute pattern.
+        matches = (Path(m) for m in glob.glob(str(root), recursive=True))  # noqa: PTH207
         return sorted(m for m in matches if m.suffix.lower() in IMAGE_SUFFIXES and m.is_file())
     if root.is_file():
         return [root]

@@ -1,7 +1,7 @@
 """Turn Ctrl-C and SIGTERM into a flag the loop reads between two steps.
 
-A checkpoint written from inside a signal handler would be half a step old; so the handler only takes
-note, the loop finishes its step, saves and says so. A second signal stops at once.
+A checkpoint written from inside a signal handler would be half a step old; so the handler only
+takes note, the loop finishes its step, saves and says so. A second signal stops at once.
 """
 
 from __future__ import annotations

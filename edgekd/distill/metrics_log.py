@@ -24,9 +24,7 @@ class MetricsLog:
         write_text_atomically(self._file, "".join(json.dumps(line) + "\n" for line in kept))
         from torch.utils.tensorboard import SummaryWriter
 
-        self._board = SummaryWriter(  # type: ignore[no-untyped-call]
-            str(folder / "tensorboard"), purge_step=first_epoch
-        )
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -37,7 +35,7 @@ class MetricsLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()
 
     def write(self, line: dict[str, Any]) -> None:
         """Append ``line``, which must hold ``epoch``."""
@@ -45,17 +43,12 @@ class MetricsLog:
             stream.write(json.dumps(line) + "\n")
         for name, value in line.items():
             if name != "epoch":
-                self._board.add_scalar(name, value, line["epoch"])  # type: ignore[no-untyped-call]
+                self._board.add_scalar(name, value, line["epoch"])
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
     """Lines of ``metrics.jsonl``; a last line cut off by a kill is left out."""
     if not file.exists():
         return []
-    lines = []
-    for text in file.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines
+    whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]

@@ -26,7 +26,7 @@ def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.
 
 
 def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float) -> float:
-    """Linear from ``peak / warmup_steps`` to ``peak``, then cosine to 1 % of it at the last step."""
+    """Linear from ``peak / warmup_steps`` to ``peak``, then cosine to 1 % of it at the end."""
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)

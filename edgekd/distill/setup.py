@@ -93,8 +93,11 @@ def unlabeled_roots(config: Config) -> list[Path]:
 
 def image_listing_hash(config: Config) -> str:
     """Hash of the unlabelled files' names, sizes and times: cheap, and changes when they do."""
-    paths = [path for root in unlabeled_roots(config) for path in find_images(root)]
-    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    stats = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for root in unlabeled_roots(config)
+        for path in find_images(root)
+    ]
     return hashlib.sha256(repr(stats).encode()).hexdigest()
 
 
@@ -123,8 +126,8 @@ def prepare_models(config: Config, device: torch.device) -> Models:
     module.requires_grad_(True)
     teacher, module = teacher.to(device), module.to(device)
     if config.distill.channels_last:
-        teacher = teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        teacher = teacher.to(memory_format=torch.channels_last)
+        module = module.to(memory_format=torch.channels_last)
     return Models(teacher, detector, module.train(), pairs)
 
 

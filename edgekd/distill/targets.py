@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from edgekd.models.teacher import Teacher, TeacherLevel
 
+LEVEL_NAMES = {8: "p3", 16: "p4", 32: "p5"}
+
 
 @dataclass(frozen=True)
 class LevelPair:
@@ -96,7 +98,8 @@ class TargetStatistics(nn.Module):
         for stride, count in counts.items():
             mean = sums[stride] / count
             variance = (squares[stride] / count - mean.square()).clamp_min(0)
-            # A channel that never moves carries nothing; a tiny std would turn its noise into signal.
+            # A channel that never moves carries nothing; a tiny std would turn its noise into
+            # signal.
             floor = 1e-3 * variance.mean().sqrt().clamp_min(1e-6)
             std = variance.sqrt().clamp_min(floor)
             self._get("mean", stride).copy_(mean.view(1, -1, 1, 1))

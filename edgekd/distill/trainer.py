@@ -6,8 +6,8 @@ and ends in ``student_backbone.pt``, taken from the epoch with the best held-out
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from edgekd.distill.interrupt import StopRequest
 from edgekd.distill.metrics_log import MetricsLog
 from edgekd.distill.optimization import build_optimizer, learning_rate
 from edgekd.distill.probe import HeldOutProbe, center_batches
-from edgekd.distill.progress import distill_progress
+from edgekd.distill.progress import announce, distill_progress, epoch_line
+from edgekd.distill.result import DistillResult, StoppedError
 from edgekd.distill.setup import (
     DistillData,
     Models,
@@ -33,36 +34,12 @@ from edgekd.distill.setup import (
     prepare_data,
     prepare_models,
 )
-from edgekd.distill.targets import TargetStatistics, meet_on_coarser_grid
+from edgekd.distill.targets import LEVEL_NAMES, TargetStatistics, meet_on_coarser_grid
 from edgekd.files import load_tensors, require_writable
 from edgekd.losses import WeightedLoss
 from edgekd.memory import keep_freed_memory
 from edgekd.models.student import backbone_state
 from edgekd.precision import resolve_device, resolve_precision
-
-_LEVEL_NAMES = {8: "p3", 16: "p4", 32: "p5"}
-
-
-class StoppedError(Exception):
-    """The user stopped a run; the message says what was saved and how to continue."""
-
-    def __init__(self, message: str, signal_name: str) -> None:
-        super().__init__(message)
-        self.signal_name = signal_name
-
-
-@dataclass(frozen=True)
-class DistillResult:
-    """What a finished distillation leaves behind."""
-
-    backbone: Path
-    metrics: Path
-    heldout_cosine: float
-    best_epoch: int
-    num_images: int
-    num_skipped: int
-    num_duplicates: int
-    images_per_second: float
 
 
 def run(
@@ -109,6 +86,7 @@ class DistillLoop:
         self.config, self.data, self.console = config, data, console
         self.options = config.distill
         self.folder = config.run_dir / "distill"
+        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
         device = resolve_device(config.device)
         self.precision = resolve_precision(self.options.precision, device)
         self.fabric = Fabric(
@@ -139,7 +117,10 @@ class DistillLoop:
 
     def run(self) -> DistillResult:
         """All remaining epochs."""
-        self._announce()
+        device = self.fabric.device
+        announce(self.console, self.config, self.data, self.models, f"{device}, {self.precision}")
+        if self.position.step:
+            self.console.print(f"resuming at step {self.position.step} of {self.total_steps}")
         with self.fabric.autocast():
             if self.position.step == 0:
                 self.statistics.measure(self.models.teacher, self._statistics_batches())
@@ -222,7 +203,7 @@ class DistillLoop:
                 *meet_on_coarser_grid(projected[stride], targets[pair.teacher_stride])
             )
             total = total + weights[stride] * value
-            parts.update({f"loss/{_LEVEL_NAMES[stride]}/{n}": t for n, t in terms.items()})
+            parts.update({f"loss/{LEVEL_NAMES[stride]}/{n}": t for n, t in terms.items()})
         return total / sum(weights.values()), parts
 
     def _end_epoch(self, probe: HeldOutProbe, log: MetricsLog) -> None:
@@ -235,7 +216,7 @@ class DistillLoop:
         self.position.batch = 0
         line: dict[str, Any] = {"epoch": self.position.epoch, "step": self.position.step}
         line |= {name: float(value) / batches for name, value in self.sums.items()}
-        line |= {f"heldout_cosine/{_LEVEL_NAMES[s]}": c for s, c in cosines.items()}
+        line |= {f"heldout_cosine/{LEVEL_NAMES[s]}": c for s, c in cosines.items()}
         line |= {
             "heldout_cosine": self.cosine,
             "lr": self.optimizer.param_groups[0]["lr"],
@@ -250,11 +231,7 @@ class DistillLoop:
         if self.position.epoch % self.options.checkpoint_every == 0:
             self._save(f"checkpoint_epoch_{self.position.epoch}.pt")
         if not self.console.is_terminal:
-            self.console.print(
-                f"distil epoch {self.position.epoch}/{self.options.epochs}  "
-                f"loss {line.get('loss', float('nan')):.3f}  held-out cosine {self.cosine:.3f}  "
-                f"{self.rate:.0f} images/s"
-            )
+            self.console.print(epoch_line(line, self.options.epochs))
 
     def _finish(self) -> DistillResult:
         """Write ``student_backbone.pt`` from the best epoch."""
@@ -302,28 +279,10 @@ class DistillLoop:
             "versions": library_versions("torch", "timm", "ultralytics"),
         }
 
-    def _announce(self) -> None:
-        manifest, teacher = self.data.manifest, self.models.teacher
-        self.console.print(
-            f"teacher [bold]{teacher.identity.name}[/] ({teacher.identity.licence}) → student "
-            f"[bold]{self.config.student.model}[/]: "
-            + ", ".join(
-                f"{_LEVEL_NAMES[p.student_stride]}←stride {p.teacher_stride} ({p.embed_dim})"
-                for p in self.models.pairs
-            )
-        )
-        self.console.print(
-            f"{len(manifest.images)} images ({len(self.data.heldout)} held out, "
-            f"{manifest.num_duplicates} duplicates, {len(manifest.skipped)} unreadable), "
-            f"{self.config.image_size} px, {self.fabric.device}, {self.precision}"
-        )
-        if self.position.step:
-            self.console.print(f"resuming at step {self.position.step} of {self.total_steps}")
-
     def _stopped_message(self, signal_name: str) -> str:
         return (
-            f"stopped by {signal_name} after step {self.position.step} of {self.total_steps}; saved "
-            f"{self.folder / 'last.pt'}; continue with --resume"
+            f"stopped by {signal_name} after step {self.position.step} of {self.total_steps}; "
+            f"saved {self.folder / 'last.pt'}; continue with --resume (`edgekd run` does so itself)"
         )
 
     def _statistics_batches(self) -> Any:

@@ -78,9 +78,9 @@ def build_detector(model: str, num_classes: int = 80) -> nn.Module:
             raise InputError(f"student.model: Ultralytics knows no model '{model}'") from error
         except (KeyError, TypeError, AttributeError, AssertionError) as error:
             raise InputError(f"student.model: '{model}' is not a detector ({error!r})") from error
-    if type(detector) is not DetectionModel or not hasattr(detector.model[-1], "nl"):
+    if type(detector) is not DetectionModel or not hasattr(cast(Any, detector).model[-1], "nl"):
         raise InputError(f"student.model: '{model}' is not a detection model")
-    return cast(nn.Module, detector)
+    return detector
 
 
 def load_checkpoint_model(path: Path) -> nn.Module:

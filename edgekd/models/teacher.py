@@ -1,8 +1,8 @@
 """The frozen teacher: images in, feature maps by stride out.
 
 A teacher is any timm model with weights that are already on this machine. It is always in eval mode
-(DINOv3's RoPE jitter and any dropout run in training mode only), never receives a gradient, and does
-its own normalisation, so nobody can feed it the student's statistics by mistake.
+(DINOv3's RoPE jitter and any dropout run in training mode only), never receives a gradient, and
+does its own normalisation, so nobody can feed it the student's statistics by mistake.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class Teacher(nn.Module):
             images: ``(B, 3, H, W)`` in ``[0, 1]``.
 
         Returns:
-            ``{stride: (B, D, H / stride, W / stride)}``; a ViT of any patch size counts as stride 16
-            because its input is resized so that its patches meet the stride-16 grid.
+            ``{stride: (B, D, H / stride, W / stride)}``; a ViT of any patch size counts as stride
+            16 because its input is resized so that its patches meet the stride-16 grid.
         """
         features = (images - self.mean) / self.std
         if self._patch_size is not None:
@@ -172,7 +172,7 @@ def _load_file(backbone: nn.Module, file: Path, head_names: set[str]) -> None:
 
 
 def _refuse_lost_bias(backbone: nn.Module, state: dict[str, torch.Tensor], file: Path) -> None:
-    """timm's filter drops query and value biases where its model has none: refuse if they matter."""
+    """Refuse a file whose query and value biases timm's filter would silently drop."""
     has_place = any(name.endswith(("q_bias", "qkv.bias")) for name in backbone.state_dict())
     lost = [n for n, t in state.items() if n.endswith("attn.qkv.bias") and bool(t.any())]
     if lost and not has_place:

@@ -1,8 +1,8 @@
 """Read teacher weights from a local file or an installed package, and load them strictly.
 
-A teacher with a few random tensors still trains a student, only badly and in silence. So every tensor
-of the backbone must come from the file and every tensor of the file must have a place, apart from the
-classifier; otherwise the tensors are named and nothing runs.
+A teacher with a few random tensors still trains a student, only badly and in silence. So every
+tensor of the backbone must come from the file and every tensor of the file must have a place, apart
+from the classifier; otherwise the tensors are named and nothing runs.
 """
 
 from __future__ import annotations

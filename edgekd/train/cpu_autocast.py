@@ -1,8 +1,8 @@
 """bf16 autocast for Ultralytics on a CPU that multiplies bf16 natively.
 
-Ultralytics offers bf16 on CUDA only and refuses it elsewhere, though its models train in it: on a CPU
-with AVX-512 BF16 a step takes about two thirds of the time. Its trainer asks one function for the
-context of each step; that function is replaced for the duration of one training.
+Ultralytics offers bf16 on CUDA only and refuses it elsewhere, though its models train in it: on a
+CPU with AVX-512 BF16 a step takes about two thirds of the time. Its trainer asks one function for
+the context of each step; that function is replaced for the duration of one training.
 """
 
 from __future__ import annotations

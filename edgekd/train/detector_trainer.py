@@ -4,15 +4,17 @@
    trainer's own tensors before its first step.
 2. Channels-last memory and bf16 on the CPU too: Ultralytics keeps both for CUDA, but CPUs with
    AVX-512 gain from them as well.
-3. Validation every few epochs instead of every epoch; the curve has gaps then, never copies.
+3. The next batch is prepared while the network works, where Ultralytics has no loader processes.
+4. Validation every few epochs instead of every epoch; the curve has gaps then, never copies.
 
 Importing this module imports Ultralytics; call ``prepare_ultralytics`` first.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from edgekd.train.cpu_autocast import cpu_bf16_steps
 from edgekd.train.handover import BackboneWeights, HandoverProof, load_backbone, prove_handover
+from edgekd.train.prefetch import PrefetchLoader
 
 
 class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
@@ -73,8 +76,17 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         if self._weights is not None:
             load_backbone(model, self._weights)
         if self._channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         return model
+
+    def get_dataloader(
+        self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> Any:
+        """Ultralytics' own, without its bars, and one batch ahead where it has no workers."""
+        with redirect_stdout(io.StringIO()):
+            loader = super().get_dataloader(dataset_path, batch_size, rank, mode)
+        ahead = mode == "train" and loader.num_workers == 0
+        return PrefetchLoader(loader) if ahead else loader
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ultralytics' own, with images in channels-last memory."""

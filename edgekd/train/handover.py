@@ -140,7 +140,7 @@ def _plain_content(path: Path) -> dict[str, Any] | None:
 
 
 def _state_dict_in(content: dict[str, Any], path: Path) -> dict[str, torch.Tensor]:
-    """Tensors named ``model.N.…`` from a state dict, also one level down or with a longer prefix."""
+    """Tensors named ``model.N.…`` of a state dict, also nested or with a longer prefix."""
     for key in ("state_dict", "model", "student"):
         if isinstance(content.get(key), dict):
             content = content[key]

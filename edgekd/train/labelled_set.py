@@ -1,8 +1,8 @@
 """Lay out a labelled set for Ultralytics inside the run folder.
 
-Ultralytics wants ``images/`` beside ``labels/`` and writes cache files next to the labels. Linking the
-images and writing the labels under the run folder serves YOLO and COCO data alike, leaves the user's
-folders untouched, and makes a subset of N labelled images an ordinary data set.
+Ultralytics wants ``images/`` beside ``labels/`` and writes cache files next to the labels. Linking
+the images and writing the labels under the run folder serves YOLO and COCO data alike, leaves the
+user's folders untouched, and makes a subset of N labelled images an ordinary data set.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _choose(train: DetectionSet, num_labeled: int | None, data: Path) -> Sequenc
         return train.images
     if num_labeled > len(train.images):
         raise InputError(
-            f"train.num_labeled: {num_labeled} asked for, {data} has {len(train.images)} train images"
+            f"train.num_labeled: {num_labeled} asked for, {data} has {len(train.images)}"
         )
     return sorted(train.images, key=lambda image: sha256_of(image.path))[:num_labeled]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 
@@ -39,8 +38,3 @@ class TrainProgress:
             f"train {self._label}  epoch {done}/{self._epochs}  {shown}"
             f"{done * self._num_images / elapsed:.0f} images/s  {left:.0f} s left"
         )
-
-
-def silence_ultralytics() -> None:
-    """Let only warnings of Ultralytics' logger through."""
-    logging.getLogger("ultralytics").setLevel(logging.WARNING)

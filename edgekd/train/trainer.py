@@ -29,7 +29,7 @@ from edgekd.train.handover import (
     read_backbone_weights,
 )
 from edgekd.train.labelled_set import LabelledSet, lay_out
-from edgekd.train.progress import TrainProgress, silence_ultralytics
+from edgekd.train.progress import TrainProgress
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,6 @@ def run(
     if config.data is None:
         raise InputError("no labelled data: give data=FILE (a data.yaml or a coco.yaml)")
     prepare_ultralytics((config.run_dir / "ultralytics").resolve())
-    silence_ultralytics()
     keep_freed_memory()
     seed = config.train.seeds[0] if seed is None else seed
     weights = read_backbone_weights(backbone_weights) if backbone_weights else None

@@ -79,12 +79,10 @@ def run(
     image_size = checkpoint.image_size(settings.image_size)
     end_to_end = checkpoint.end_to_end(settings.end_to_end)
     images = load_parity_images(data, count=settings.num_parity_images, image_size=image_size)
-    model = choose_head(load_detector(weights), end_to_end=end_to_end, image_size=image_size)
-    graph = _BUILDERS[settings.precision](model, image_size, settings)
-    manifest = _describe(checkpoint, settings, image_size, end_to_end, count_parameters(model))
     target = out if out.suffix == ".onnx" else out / f"{weights.stem}.onnx"
     with _staging(target) as folder:
         staged = folder / target.name
+        graph, manifest = _build(checkpoint, settings, image_size, end_to_end)
         _save(graph, manifest, settings.batch, staged)
         report = check_onnx(
             weights,
@@ -95,28 +93,27 @@ def run(
             precision=settings.precision,
             thresholds=settings.parity or PARITY_THRESHOLDS[settings.precision],
         )
-        judged = manifest.model_copy(
-            update={"parity": report.verdict, "parity_figures": report.figures}
-        )
-        _save(graph, judged, settings.batch, staged)  # the same graph, now with its verdict
+        judged = {"parity": report.verdict, "parity_figures": report.figures}
+        manifest = manifest.model_copy(update=judged)
+        _save(graph, manifest, settings.batch, staged)  # the same graph, now with its verdict
         final = _final_name(target, report)
-        complete = _publish(staged, final, judged)
+        manifest = _publish(staged, final, manifest)
     if report.verdict == "fail":
         raise GateError(f"{report.summary()}; kept as {final}, do not deploy it")
-    return ExportResult(final, manifest_path(final), complete, report)
+    return ExportResult(final, manifest_path(final), manifest, report)
 
 
-def _describe(
-    checkpoint: Checkpoint,
-    settings: ExportSettings,
-    image_size: int,
-    end_to_end: bool,
-    num_params: int,
-) -> Manifest:
-    """The manifest before the gate: what the artefact is and where it comes from."""
+def _build(
+    checkpoint: Checkpoint, settings: ExportSettings, image_size: int, end_to_end: bool
+) -> tuple[onnx.ModelProto, Manifest]:
+    """The graph, and what it is and where it comes from; the gate has not seen it yet."""
+    model = choose_head(
+        load_detector(checkpoint.path), end_to_end=end_to_end, image_size=image_size
+    )
+    graph = _BUILDERS[settings.precision](model, image_size, settings)
     inherited = checkpoint.manifest
     source = Parent(role="weights", name=checkpoint.path.name, sha256=checkpoint.sha256)
-    return Manifest(
+    manifest = Manifest(
         kind="onnx",
         init=inherited.init if inherited else "other",
         seed=inherited.seed if inherited else None,
@@ -125,12 +122,13 @@ def _describe(
         stride=checkpoint.stride,
         end_to_end=end_to_end,
         precision=settings.precision,
-        num_params=num_params,
+        num_params=count_parameters(model),  # of the fused network, which is what runs
         parents=[*(inherited.parents if inherited else []), source],
         teacher=inherited.teacher if inherited else None,
         versions=library_versions("torch", "ultralytics", "onnx", "onnxslim", "onnxruntime"),
         config_hash=inherited.config_hash if inherited else None,
     )
+    return graph, manifest
 
 
 @contextmanager
@@ -140,6 +138,8 @@ def _staging(target: Path) -> Iterator[Path]:
     Raises:
         InputError: the folder cannot be made, or the disk is full.
     """
+    if target.is_dir():
+        raise InputError(f"{target}: cannot be written, it is a folder; give another --out")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:

@@ -53,7 +53,10 @@ def raw_difference(
     """
     a, b = reference.astype(np.float64), candidate.astype(np.float64)
     if not end_to_end:
-        return RawDifference(tensor_difference(a[:4], b[:4]), tensor_difference(a[4:], b[4:]))
+        return RawDifference(
+            boxes=tensor_difference(a[:4], b[:4]),
+            scores=tensor_difference(a[4:], b[4:], floor=limits.conf),
+        )
     pairs = pair_rows(
         a,
         b,
@@ -63,19 +66,27 @@ def raw_difference(
     ranked = (np.sort(a[:, 4]), np.sort(b[:, 4]))
     return RawDifference(
         boxes=tensor_difference(a[pairs.reference, :4], b[pairs.candidate, :4]),
-        scores=tensor_difference(*ranked),
+        scores=tensor_difference(*ranked, floor=limits.conf),
         unmatched_share=pairs.unmatched_share,
     )
 
 
-def tensor_difference(a: Float64Array, b: Float64Array) -> TensorDifference:
-    """Compare two tensors of one shape; two empty or two zero tensors are equal."""
-    if a.size == 0:
-        return TensorDifference(0.0, 0.0, 1.0)
-    difference = float(np.linalg.norm(a - b))
+def tensor_difference(a: Float64Array, b: Float64Array, floor: float = 0.0) -> TensorDifference:
+    """Compare two tensors of one shape.
+
+    Args:
+        a: the reference.
+        b: the other.
+        floor: tensors of a smaller norm count as silent. On an image without objects every score
+            may be 1e-7, where two implementations of the sigmoid differ by percents of nothing.
+    """
     norm_a, norm_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    difference = float(np.linalg.norm(a - b))
     if difference == 0:
         return TensorDifference(0.0, 0.0, 1.0)
-    relative = difference / norm_a if norm_a else 1.0
+    largest = float(abs(a - b).max())
+    if max(norm_a, norm_b) < floor:
+        return TensorDifference(largest, difference / floor, 1.0)
+    relative = difference / max(norm_a, floor) if norm_a or floor else 1.0
     cosine = float((a * b).sum() / (norm_a * norm_b)) if norm_a and norm_b else 0.0
-    return TensorDifference(float(abs(a - b).max()), relative, cosine)
+    return TensorDifference(largest, relative, cosine)

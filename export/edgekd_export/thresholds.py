@@ -24,7 +24,10 @@ class ParityThresholds(BaseModel):
     )
     score_max_abs: float = Field(gt=0, description="largest difference of any class probability")
     box_relative: float = Field(gt=0, description="||difference|| / ||reference|| of the boxes")
-    score_relative: float = Field(gt=0, description="the same of the class probabilities")
+    score_relative: float = Field(
+        gt=0,
+        description="the same of the class probabilities; ||reference|| counts as conf at least",
+    )
     box_cosine: float = Field(gt=0, le=1, description="smallest cosine between the box tensors")
     score_cosine: float = Field(gt=0, le=1, description="smallest cosine between the scores")
     min_iou: float = Field(gt=0, le=1, description="two detections below this are not the same")
@@ -39,16 +42,18 @@ class ParityThresholds(BaseModel):
     max_det: int = Field(300, ge=1, description="detections per image")
 
 
+# fp32: at least twenty times the largest difference that six families showed between PyTorch and
+# ONNX Runtime (score_relative: five times), and still below what rounding the weights to fp16 does.
 PARITY_THRESHOLDS: dict[Precision, ParityThresholds] = {
     "fp32": ParityThresholds(
         box_max_abs_px=0.05,
-        score_max_abs=1e-3,
-        box_relative=1e-4,
-        score_relative=1e-3,
-        box_cosine=0.999999,
-        score_cosine=0.99999,
+        score_max_abs=1e-4,
+        box_relative=2e-5,
+        score_relative=5e-4,
+        box_cosine=1 - 1e-9,
+        score_cosine=1 - 1e-6,
         min_iou=0.99,
-        detection_score_max_abs=1e-3,
+        detection_score_max_abs=1e-4,
         unmatched_share=0.01,
     )
 }

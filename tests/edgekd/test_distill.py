@@ -92,7 +92,7 @@ def _run_until(config: edgekd.config.Config, steps: int) -> None:  # type: ignor
 def test_an_earlier_run_is_not_overwritten_by_accident(make_config: MakeConfig) -> None:
     config = make_config("distill.epochs=1")
     edgekd.distill.run(config)
-    with pytest.raises(InputError, match="--resume.*--overwrite"):
+    with pytest.raises(InputError, match=r"--resume.*--overwrite"):
         edgekd.distill.run(config)
     edgekd.distill.run(config, overwrite=True)
 

@@ -54,13 +54,13 @@ def test_manifest_roots_are_relative_to_the_manifest(tmp_path: Path, image_folde
     assert len(build(*roots).images) == 12
 
 
-def test_duplicates_are_found_by_content(tmp_path: Path, image_folder: Path) -> None:
+def test_duplicates_are_found_by_content(image_folder: Path) -> None:
     shutil.copy(image_folder / "00.jpg", image_folder / "copy.jpg")
     found = build(image_folder)
     assert (len(found.images), found.num_duplicates) == (12, 1)
 
 
-def test_order_does_not_depend_on_names(tmp_path: Path, image_folder: Path) -> None:
+def test_order_does_not_depend_on_names(image_folder: Path) -> None:
     before = [e.sha256 for e in build(image_folder).images]
     for file in list(image_folder.iterdir()):
         file.rename(image_folder / f"z{sha256_of(file)[::-1]}.jpg")
@@ -78,7 +78,7 @@ def test_broken_images_are_named_and_skipped(tmp_path: Path, image_folder: Path)
     assert {line.split("\t")[0] for line in lines} == {str(broken), str(image_folder / "note.png")}
 
 
-def test_too_many_broken_stop_the_run(tmp_path: Path, image_folder: Path) -> None:
+def test_too_many_broken_stop_the_run(image_folder: Path) -> None:
     for name in ("00.jpg", "01.jpg"):
         (image_folder / name).write_bytes(b"\xff\xd8broken")
     with pytest.raises(InputError, match=r"2 of 12 images are broken.*max_broken_share"):

@@ -93,9 +93,9 @@ def test_a_trainer_that_loses_the_weights_is_stopped(
 ) -> None:
     from edgekd.train import detector_trainer
 
-    monkeypatch.setattr(detector_trainer, "load_backbone", lambda model, weights: None)
+    monkeypatch.setattr(detector_trainer, "load_backbone", lambda *_: None)
     config = make_config(f"data={labelled_set}")
-    with pytest.raises(GateError, match="hand-over failed.*before its first step"):
+    with pytest.raises(GateError, match=r"hand-over failed.*before its first step"):
         edgekd.train.run(config, backbone_weights=backbone_file)
     assert not list(config.run_dir.rglob("detector.pt"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,6 @@ from edgekd_export.synthetic_images import synthetic_image
 
 SIDE = 64
 NAMES = {0: "bolt", 1: "nut", 2: "washer"}
-MakeCheckpoint = Callable[..., Path]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +93,13 @@ def write_dice_scenes(
 ) -> DiceScenes:
     """Render a data set of dice scenes, or reuse the one that is there.
 
-    The files depend on every argument but ``out`` and ``workers``; with the same ones they are the
-    same to the byte on the same machine and library versions.
+    Every argument but ``out`` and ``workers`` decides the files, to the byte for the same machine
+    and library versions.
 
     Args:
         out: folder of the set; must not exist, be empty, or hold a set of the same parameters.
         num_unlabeled: images without labels, 0 or more.
-        num_train: labelled images to train on, 1 or more.
-        num_val: labelled images to judge with, 1 or more.
+        num_train, num_val: labelled images to train on and to judge with, 1 or more.
         image_size: side of the square images, pixels.
         seed: 0 or more; another seed gives other scenes in every split.
         workers: rendering threads; None for one a CPU, at most 8.
@@ -115,21 +113,14 @@ def write_dice_scenes(
     if finished is not None:
         return finished
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+        _make_set(out, request, threads)
     except OSError as error:
         raise InputError(
-            f"{out}: cannot write there ({error.strerror}); choose another folder"
+            f"{out}: cannot write there ({error.strerror}); free space or choose another folder"
         ) from error
-    try:
-        partial.chmod(0o755)
-        _write_set(partial, request, threads)
-        _move(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     made = _finished(out, request)
-    assert made is not None, "a set that was just moved into place must be found there"
-    return DiceScenes(**{**vars(made), "reused": False})
+    assert made is not None  # it was moved there just now
+    return replace(made, reused=False)
 
 
 def _checked(
@@ -207,6 +198,18 @@ def _read_marker(path: Path) -> dict[str, Any]:
     return {"request": request, "num_boxes": dict(zip(("train", "val"), counts, strict=True))}
 
 
+def _make_set(out: Path, request: _Request, threads: int) -> None:
+    """Write the set in a folder beside ``out`` and move it there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    prefix, suffix = f".{out.name}.", ".partial"
+    with tempfile.TemporaryDirectory(suffix, prefix, out.parent) as partial:
+        # One level down, because the temporary folder itself is closed to other users.
+        root = Path(partial) / "set"
+        root.mkdir()
+        _write_set(root, request, threads)
+        _move(root, out)
+
+
 def _write_set(root: Path, request: _Request, threads: int) -> None:
     """Render and describe a whole set under ``root``; the marker comes last."""
     num_boxes = {}
@@ -252,12 +255,12 @@ def _scene_seed(seed: int, split: str, number: int) -> int:
     return int.from_bytes(words.astype("<u4").tobytes(), "little")
 
 
-def _move(partial: Path, out: Path) -> None:
+def _move(root: Path, out: Path) -> None:
     """Put the finished set in its place; an empty folder there is replaced."""
     try:
         if out.is_dir():
             out.rmdir()
-        partial.rename(out)
+        root.rename(out)
     except OSError as error:
         raise InputError(
             f"{out}: appeared while its dice scenes were rendered; run again to use what is there"

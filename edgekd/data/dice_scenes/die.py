@@ -87,7 +87,9 @@ class Die:
     @property
     def value(self) -> int:
         """Pip count of the face that points up from the tray."""
-        return max(FACE_NORMALS, key=lambda face: float(self.face_normal(face)[2]))
+        rising = self.rotation[2]  # how far each axis of the die points up
+        axis = int(np.abs(rising).argmax())
+        return int(_FACE_VALUES[axis, int(rising[axis] > 0)])
 
     def face_normal(self, face: int) -> FloatArray:
         """World direction ``(3,)`` in which the face with ``face`` pips looks."""

@@ -130,7 +130,7 @@ def _dice(
 
 
 def _near(a: Die, b: Die) -> bool:
-    return float(np.linalg.norm(a.centre - b.centre)) < 4.5 * (a.half + b.half)
+    return float(np.linalg.norm(a.centre - b.centre)) < 3.5 * (a.half + b.half)
 
 
 def _downsample(samples: FloatArray) -> FloatArray:

@@ -17,6 +17,7 @@ from edgekd.data.dice_scenes.shadows import TrayShadow
 from edgekd.data.dice_scenes.visibility import Samples
 
 _HOLLOW = 0.6
+_BULGE = 0.05
 _BRIGHTEST = 4.0
 
 
@@ -55,12 +56,7 @@ def fresnel(cosine: FloatArray) -> FloatArray:
 
 
 def shade_die(
-    die: Die,
-    samples: Samples,
-    light: Light,
-    bounce: Rgb,
-    others: list[Die],
-    texel: float,
+    die: Die, samples: Samples, light: Light, bounce: Rgb, others: list[Die], texel: float
 ) -> FloatArray:
     """Radiance ``(3, N)`` of the visible samples of ``die``.
 
@@ -74,9 +70,10 @@ def shade_die(
     """
     material = die.material
     cover, offset = pip_field(die, samples.local, samples.normal, 1.5 * texel / die.half)
-    hollow = samples.normal - np.float32(_HOLLOW) * offset * (cover > 0.5)
-    hollow = hollow / np.sqrt(_dot(hollow, hollow))
-    normal = rotate(die.rotation, hollow)
+    # Faces bulge a little, as polished plastic does, and pips are hollow.
+    bent = samples.normal + np.float32(_BULGE) * samples.local
+    bent = bent - np.float32(_HOLLOW) * offset * (cover > 0.5)
+    normal = rotate(die.rotation, bent / np.sqrt(_dot(bent, bent)))
     point = rotate(die.rotation * die.half, samples.local) + die.centre.astype(np.float32)[:, None]
     sun = light.direction.astype(np.float32)
     # Clear plastic sends less light back from its surface, and the rest through.
@@ -92,12 +89,26 @@ def shade_die(
     radiance = albedo * (_column(light.lamp) * direct + around * ambient * (1 - 0.2 * cover))
     if material.translucency:
         radiance += _through(material, samples, die, light, lamp) * (1 - cover)
-    mirrored = reflection(samples.ray, normal)
-    strength = fresnel(-_dot(samples.ray, normal)) * (0.5 + 0.8 * material.gloss)
-    shine = surroundings(mirrored, light, bounce, material.gloss)
-    radiance += shine * strength * (0.4 + 0.6 * np.minimum(lamp, ambient)) * (1 - 0.35 * cover)
+    open_share = (0.4 + 0.6 * np.minimum(lamp, ambient)) * (1 - 0.35 * cover)
+    radiance += _shine(material, samples, normal, light, bounce) * open_share
     clipped: FloatArray = np.minimum(radiance, _BRIGHTEST)
     return clipped
+
+
+def _shine(
+    material: Material, samples: Samples, normal: FloatArray, light: Light, bounce: Rgb
+) -> FloatArray:
+    """Reflections ``(3, N)`` of lamp, room and tray in the plastic.
+
+    On a flat face the lamp's reflection is held back: a photographer would turn the tray before a
+    whole upper face blew out, and a die whose pips nobody can see must not be labelled.
+    """
+    strength = fresnel(-_dot(samples.ray, normal)) * (0.5 + 0.8 * material.gloss)
+    mirrored = reflection(samples.ray, normal)
+    shine = surroundings(mirrored, light, bounce, material.gloss) * strength
+    flat = np.abs(samples.normal).max(0) > 0.995
+    held: FloatArray = np.minimum(shine, np.where(flat, np.float32(0.13), np.float32(_BRIGHTEST)))
+    return held
 
 
 def _body(material: Material, local: FloatArray) -> FloatArray:
@@ -183,7 +194,8 @@ def shade_ground(
         radiance[i] = ground.albedo[i] * (lit + np.float32(light.ambient[i]) * ambient)
     if gloss > 0:
         mirrored = np.stack([rays[0], rays[1], -rays[2]]).reshape(3, -1)
-        shine = surroundings(mirrored, light, (0, 0, 0), gloss).reshape(radiance.shape)
+        # A tray is rougher than a die: its highlight is wide and has no edge.
+        shine = surroundings(mirrored, light, (0, 0, 0), 0.3 * gloss).reshape(radiance.shape)
         strength = fresnel(mirrored[2]).reshape(lamp.shape) * np.float32(gloss)
         radiance += np.minimum(shine * strength * (0.25 + 0.75 * open_sky), 1.5)
     return radiance
