@@ -10,10 +10,19 @@ import importlib
 from types import ModuleType
 
 __version__ = "0.1.0"
-_STAGES = ("distill", "train", "pipeline", "config", "doctor")
+_STAGES = {
+    "config": "edgekd.config",
+    "distill": "edgekd.distill",
+    "train": "edgekd.train",
+    "export": "edgekd_export",
+    "bench": "edgekd_bench",
+    "report": "edgekd_bench.report",
+    "pipeline": "edgekd.pipeline",
+    "doctor": "edgekd.doctor",
+}
 
 
 def __getattr__(name: str) -> ModuleType:
     if name in _STAGES:
-        return importlib.import_module(f"edgekd.{name}")
+        return importlib.import_module(_STAGES[name])
     raise AttributeError(f"module 'edgekd' has no attribute {name!r}")

@@ -27,7 +27,7 @@ from edgekd_bench.manifest import (
 
 from edgekd_export.onnx_graph import build_fp32, label
 from edgekd_export.parity import check_onnx
-from edgekd_export.parity_images import load_parity_images
+from edgekd_export.parity_images import ParityImages, load_parity_images
 from edgekd_export.parity_report import ParityReport
 from edgekd_export.settings import ExportSettings
 from edgekd_export.thresholds import PARITY_THRESHOLDS, Precision
@@ -84,15 +84,7 @@ def run(
         staged = folder / target.name
         graph, manifest = _build(checkpoint, settings, image_size, end_to_end)
         _save(graph, manifest, settings.batch, staged)
-        report = check_onnx(
-            weights,
-            staged,
-            images,
-            end_to_end=end_to_end,
-            batch=settings.batch,
-            precision=settings.precision,
-            thresholds=settings.parity or PARITY_THRESHOLDS[settings.precision],
-        )
+        report = _check(checkpoint, staged, images, settings, end_to_end)
         judged = {"parity": report.verdict, "parity_figures": report.figures}
         manifest = manifest.model_copy(update=judged)
         _save(graph, manifest, settings.batch, staged)  # the same graph, now with its verdict
@@ -101,6 +93,24 @@ def run(
     if report.verdict == "fail":
         raise GateError(f"{report.summary()}; kept as {final}, do not deploy it")
     return ExportResult(final, manifest_path(final), manifest, report)
+
+
+def _check(
+    checkpoint: Checkpoint,
+    staged: Path,
+    images: ParityImages,
+    settings: ExportSettings,
+    end_to_end: bool,
+) -> ParityReport:
+    return check_onnx(
+        checkpoint.path,
+        staged,
+        images,
+        end_to_end=end_to_end,
+        batch=settings.batch,
+        precision=settings.precision,
+        thresholds=settings.parity or PARITY_THRESHOLDS[settings.precision],
+    )
 
 
 def _build(

@@ -45,7 +45,10 @@ class ParityCheck(BaseModel):
 
     def text(self) -> str:
         """``box_max_abs_px 0.00031 (at most 0.05)``"""
-        return f"{self.name} {self.value:.4g} ({self.bound} {self.limit:g})"
+        digits = (
+            4 if self.bound == "at most" else 12
+        )  # a cosine differs from 1 far behind the point
+        return f"{self.name} {self.value:.{digits}g} ({self.bound} {self.limit:.{digits}g})"
 
 
 class ParityReport(BaseModel):

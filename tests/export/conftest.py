@@ -34,7 +34,7 @@ def trained_looking_detector(family: str, seed: int = 0) -> Any:
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     pictures = [letterbox(synthetic_image(100 + index), SIDE)[0] for index in range(8)]
     for norm in norms:
-        norm.momentum = 0.99
+        norm.momentum = 0.996
     with torch.no_grad():
         model.train()(torch.from_numpy(to_batch(pictures)))
         for name in ("cv3", "one2one_cv3"):

@@ -52,7 +52,7 @@ def photo(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("family", "end_to_end"),
-    [("yolov8n", False), ("yolov10n", True), ("yolo26n", True), ("yolov10n", False)],
+    [("yolov8n", False), ("yolov10n", True), ("yolo26n", True)],
 )
 def test_families_export_and_pass(
     family: str, end_to_end: bool, checkpoints: Checkpoints, tmp_path: Path

@@ -12,7 +12,7 @@ from edgekd_bench.errors import GateError
 from edgekd_export import ExportSettings, run
 from edgekd_export.parity import check_onnx, compare
 from edgekd_export.parity_images import ParityImages
-from edgekd_export.parity_report import ParityReport
+from edgekd_export.parity_report import ParityCheck, ParityReport
 from edgekd_export.raw_difference import raw_difference
 from edgekd_export.row_pairing import pair_detections
 from edgekd_export.thresholds import PARITY_THRESHOLDS
@@ -244,3 +244,10 @@ def test_rounding_of_silent_scores_is_no_fault_but_a_new_score_is() -> None:
     clamped[4, 0] = 0.04  # still below the confidence cut, so only the raw figures can tell
     assert judge(silent, clamped).verdict == "fail"
     assert judge(clamped, silent).verdict == "fail"
+
+
+def test_a_cosine_next_to_one_is_not_printed_as_one() -> None:
+    check = ParityCheck(name="box_cosine", value=1 - 3e-9, limit=1 - 1e-9, bound="at least")
+    assert not check.ok
+    assert check.excess == pytest.approx(3)
+    assert check.text() == "box_cosine 0.999999997 (at least 0.999999999)"

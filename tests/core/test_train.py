@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from core.conftest import MakeConfig
 from edgekd_bench.errors import GateError, InputError
 from edgekd_bench.manifest import read_manifest
 
@@ -21,8 +22,6 @@ from edgekd.train.handover import (
     read_backbone_weights,
 )
 from edgekd.train.labelled_set import lay_out
-
-from .conftest import MakeConfig
 
 TEACHER = {"name": "t", "licence": "l", "sha256": "0"}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from core.conftest import MakeConfig
 from edgekd_bench.errors import InputError
 
 import edgekd
@@ -22,8 +23,6 @@ from edgekd.distill.optimization import learning_rate
 from edgekd.distill.targets import TargetStatistics, match_levels, meet_on_coarser_grid
 from edgekd.models.student import backbone_state, build_detector
 from edgekd.models.teacher import TeacherLevel
-
-from .conftest import MakeConfig
 
 
 def tensors_of(path: Path) -> dict[str, torch.Tensor]:
@@ -187,7 +186,7 @@ def test_learning_rate_rises_then_falls() -> None:
     rates = [learning_rate(step, 100, 10, 1.0) for step in range(100)]
     assert rates[:10] == pytest.approx([(n + 1) / 10 for n in range(10)])
     assert rates[10] == 1.0
-    assert all(a > b for a, b in itertools.pairwise(rates))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     assert 0.01 <= rates[-1] < 0.02
 
 

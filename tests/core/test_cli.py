@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from .conftest import MakeConfig
+from core.conftest import MakeConfig
 
 COMMANDS = ("distill", "train", "export", "bench", "report", "run", "demo", "doctor")
 BLOCK = """
