@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 if TYPE_CHECKING:
-    from edgekd_bench.record import BenchRecord
     from rich.console import Console
 
     from edgekd.config import Config
+    from edgekd_bench.record import BenchRecord
 
 app = typer.Typer(
     name="edgekd",
@@ -222,8 +222,9 @@ def _load(config: Path, overrides: list[str] | None) -> Config:
 
 def _settings(model: Any, **given: Any) -> Any:
     """Build a settings model from options; a value out of range is one line and exit 2."""
-    from edgekd_bench.errors import InputError
     from pydantic import ValidationError
+
+    from edgekd_bench.errors import InputError
 
     try:
         return model(**given)

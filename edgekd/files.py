@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+
 from edgekd_bench.errors import InputError
 
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 import edgekd_bench
 import edgekd_export
+from edgekd.config import Config, dump_config, section_hash
+from edgekd.files import require_writable
+from edgekd.stages import Stamps
 from edgekd_bench import report
 from edgekd_bench.detection_data import load_detection_set
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import library_versions, sha256_of, write_text_atomically
 from edgekd_bench.record import BenchRecord, read_record
-from rich.console import Console
-
-from edgekd.config import Config, dump_config, section_hash
-from edgekd.files import require_writable
-from edgekd.stages import Stamps
 
 
 @dataclass(frozen=True)

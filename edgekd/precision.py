@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+
 from edgekd_bench.errors import InputError
 
 Precision = Literal["bf16", "fp32"]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+
 from edgekd_bench.errors import InputError
 from edgekd_bench.images import IMAGE_SUFFIXES, decode_image
 from edgekd_bench.manifest import sha256_of, write_text_atomically

@@ -17,11 +17,11 @@ from threading import Lock
 
 import numpy as np
 import torch
-from edgekd_bench.images import decode_image
 from numpy.typing import NDArray
 from PIL import Image
 
 from edgekd.data.image_manifest import ImageEntry
+from edgekd_bench.images import decode_image
 
 Pixels = NDArray[np.uint8]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from edgekd_bench.errors import InputError
 from torch import nn
 
 from edgekd.files import load_tensors, save_tensors
+from edgekd_bench.errors import InputError
 
 CHECKPOINT_FORMAT = "edgekd.distill.1"
 BACKBONE_FORMAT = "edgekd.backbone.1"

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from edgekd_bench.detection_data import load_detection_set
-from edgekd_bench.errors import InputError
-from edgekd_bench.manifest import sha256_of
 from torch import nn
 
 from edgekd.config import Config, section_hash
@@ -25,6 +22,9 @@ from edgekd.distill.module import DistillModule
 from edgekd.distill.targets import LevelPair, match_levels
 from edgekd.models.student import StudentBackbone, build_detector
 from edgekd.models.teacher import Teacher, load_teacher
+from edgekd_bench.detection_data import load_detection_set
+from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import sha256_of
 
 _DECODE_MARGIN = 1.3  # a crop of 0.6 of the area still has about the view's own resolution
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from edgekd_bench.errors import InputError
-from edgekd_bench.manifest import library_versions, write_text_atomically
 from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import Progress, TaskID
@@ -40,6 +38,8 @@ from edgekd.losses import WeightedLoss
 from edgekd.memory import keep_freed_memory
 from edgekd.models.student import backbone_state
 from edgekd.precision import resolve_device, resolve_precision
+from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import library_versions, write_text_atomically
 
 
 def run(

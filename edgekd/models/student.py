@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
+
 from edgekd_bench.errors import InputError
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
-from torch import nn
 
 _PROBE_SIZE = 256
 STRIDES = (8, 16, 32)

@@ -14,8 +14,6 @@ from typing import Any, cast
 
 import timm
 import torch
-from edgekd_bench.errors import InputError
-from edgekd_bench.manifest import TeacherIdentity, sha256_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -27,6 +25,8 @@ from edgekd.models.teacher_weights import (
     read_state_dict,
     rename_by_position,
 )
+from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import TeacherIdentity, sha256_of
 
 _STUDENT_STRIDES = (8, 16, 32)
 

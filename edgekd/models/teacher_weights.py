@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from edgekd_bench.errors import InputError
 from torch import nn
 
 from edgekd.files import read_without_code
+from edgekd_bench.errors import InputError
 
 StateDict = dict[str, torch.Tensor]
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from edgekd_bench.errors import GateError, InputError
-from edgekd_bench.manifest import TeacherIdentity, sha256_of
 from torch import nn
 
 from edgekd.distill.checkpoint import BACKBONE_FORMAT, tensors_hash
 from edgekd.files import NeedsCodeError, load_tensors, read_without_code
 from edgekd.models.student import backbone_state, load_checkpoint_model
+from edgekd_bench.errors import GateError, InputError
+from edgekd_bench.manifest import TeacherIdentity, sha256_of
 
 
 @dataclass(frozen=True)

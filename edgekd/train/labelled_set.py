@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+
 from edgekd_bench.detection_data import DetectionSet, LabelledImage, load_detection_set
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import sha256_of, write_text_atomically

@@ -8,14 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekd_bench.errors import InputError
-from edgekd_bench.manifest import (
-    Manifest,
-    Parent,
-    library_versions,
-    write_manifest,
-)
-from edgekd_bench.ultralytics_setup import prepare_ultralytics
 from rich.console import Console
 
 from edgekd.config import Config, section_hash
@@ -30,6 +22,14 @@ from edgekd.train.handover import (
 )
 from edgekd.train.labelled_set import LabelledSet, lay_out
 from edgekd.train.progress import TrainProgress
+from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import (
+    Manifest,
+    Parent,
+    library_versions,
+    write_manifest,
+)
+from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _keep(
     shutil.copyfile(source, partial)
     partial.replace(detector)
     init: Literal["baseline", "distilled"] = "distilled" if weights else "baseline"
-    parents = [Parent(role="labelled data", name=str(config.data), sha256=labelled.digest)]
+    parents = [Parent(role="labelled data", name=_short_name(config.data), sha256=labelled.digest)]
     if weights is not None:
         parents.append(
             Parent(role="backbone weights", name=weights.path.name, sha256=weights.sha256)
@@ -167,6 +167,11 @@ def _keep(
         handover=getattr(trainer, "proof", None),
         num_labeled=labelled.num_train,
     )
+
+
+def _short_name(data: Path | None) -> str:
+    """``dice/data.yaml``: enough to recognise a set, without the layout of somebody's disk."""
+    return "/".join(data.resolve().parts[-2:]) if data else ""
 
 
 def recipe_hash(config: Config) -> str:

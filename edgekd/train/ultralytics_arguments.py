@@ -6,10 +6,9 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from edgekd_bench.errors import InputError
-
 from edgekd.config import Config
 from edgekd.precision import resolve_device, resolve_precision
+from edgekd_bench.errors import InputError
 
 _OWNED = {
     "model": "student.model",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+
 from edgekd_bench.errors import GateError, InputError
 from edgekd_bench.manifest import (
     Manifest,
@@ -24,7 +25,6 @@ from edgekd_bench.manifest import (
     manifest_path,
     write_manifest,
 )
-
 from edgekd_export.onnx_graph import build_fp32, label
 from edgekd_export.parity import check_onnx
 from edgekd_export.parity_images import ParityImages, load_parity_images

@@ -11,8 +11,8 @@ import warnings
 from typing import Any
 
 import onnx
-from edgekd_bench.manifest import MANIFEST_KEY, Manifest
 
+from edgekd_bench.manifest import MANIFEST_KEY, Manifest
 from edgekd_export.settings import ExportSettings
 
 INPUT_NAME = "images"

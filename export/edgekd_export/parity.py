@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from edgekd_bench.detections import (
     Detections,
     Thresholds,
@@ -22,7 +23,6 @@ from edgekd_bench.detections import (
 )
 from edgekd_bench.errors import GateError
 from edgekd_bench.runner import RunnerOptions, open_runner
-
 from edgekd_export.parity_images import ParityImages
 from edgekd_export.parity_report import ParityReport, ParityTally
 from edgekd_export.raw_difference import raw_difference

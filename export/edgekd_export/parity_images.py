@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from edgekd_bench.detection_data import load_detection_set
 from edgekd_bench.errors import InputError
 from edgekd_bench.images import IMAGE_SUFFIXES, decode_image, letterbox, to_batch
-
 from edgekd_export.synthetic_images import synthetic_image
 
 UInt8Array = npt.NDArray[np.uint8]

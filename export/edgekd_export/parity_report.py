@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from edgekd_bench.detections import Detections
-from edgekd_bench.nms import box_iou
 from pydantic import BaseModel, ConfigDict
 
+from edgekd_bench.detections import Detections
+from edgekd_bench.nms import box_iou
 from edgekd_export.parity_images import SYNTHETIC, ParityImages
 from edgekd_export.raw_difference import RawDifference
 from edgekd_export.row_pairing import Pairs

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from edgekd_bench.detections import Detections
 from edgekd_bench.nms import box_iou
-
 from edgekd_export.thresholds import ParityThresholds
 
 FloatArray = npt.NDArray[np.floating]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from bench.synthetic_sets import NAMES, write_yolo_set
+
 from edgekd_bench.manifest import MANIFEST_KEY, Manifest
 
 SIDE = 64

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from bench.synthetic_sets import NAMES
+
 from edgekd_bench.runner import Runner, RunnerInfo
 
 

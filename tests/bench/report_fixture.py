@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from bench.report_pictures import CLASSES, write_predictions
+
 from edgekd_bench.manifest import Init
 from edgekd_bench.record import (
     BenchRecord,

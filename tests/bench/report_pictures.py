@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from edgekd_bench.record import SampleBox, SampleImage, SamplePredictions, write_record
 from numpy.typing import NDArray
 from PIL import Image
+
+from edgekd_bench.record import SampleBox, SampleImage, SamplePredictions, write_record
 
 CLASSES = {0: "one", 1: "two", 2: "three", 3: "four", 4: "five", 5: "six"}
 _PIPS = {

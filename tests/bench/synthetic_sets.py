@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
 from edgekd_bench.detection_data import DetectionSet, LabelledImage
 from edgekd_bench.detections import Detections
-from PIL import Image
 
 NAMES = {0: "one", 1: "two", 2: "three"}
 

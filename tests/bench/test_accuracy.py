@@ -16,6 +16,7 @@ from bench.synthetic_sets import (
     random_set,
     write_yolo_set,
 )
+
 from edgekd_bench.accuracy import evaluate, score_detections
 from edgekd_bench.detection_data import DetectionSet, load_detection_set
 from edgekd_bench.detections import Detections

@@ -7,18 +7,19 @@ import json
 import shutil
 from pathlib import Path
 
-import edgekd_bench
 import pytest
 from bench.conftest import TinyModels, manifest
 from bench.synthetic_sets import write_yolo_set
+from pydantic import ValidationError
+from rich.console import Console
+
+import edgekd_bench
 from edgekd_bench.benchmark import display_names
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import write_manifest
 from edgekd_bench.record import BenchRecord, SamplePredictions, read_record
 from edgekd_bench.settings import BenchSettings
 from edgekd_bench.table import results_table
-from pydantic import ValidationError
-from rich.console import Console
 
 QUICK = BenchSettings(
     min_seconds=0, min_count=4, warmup=1, bootstrap=200, num_latency_images=2, threads=1

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from edgekd_bench.detection_data import load_detection_set
 from edgekd_bench.errors import InputError
 from edgekd_bench.yolo_data import label_path
-from PIL import Image
 
 
 def _as_coco(yaml_path: Path) -> Path:

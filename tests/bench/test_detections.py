@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from edgekd_bench.detections import (
     Thresholds,
     check_output,

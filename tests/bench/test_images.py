@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from edgekd_bench.errors import InputError
 from edgekd_bench.images import decode_image, image_size, letterbox, to_batch
-from PIL import Image
 
 
 def _smooth(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from bench.synthetic_sets import imperfect_detections, random_set
+
 from edgekd_bench.accuracy import Score, score_detections
 from edgekd_bench.comparison import compare
 from edgekd_bench.detection_data import DetectionSet

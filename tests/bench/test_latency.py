@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from bench.fake_runner import FakeRunner
 from bench.synthetic_sets import write_yolo_set
+
 from edgekd_bench.detections import Thresholds
 from edgekd_bench.latency import Samples, TimingLimits, measure_latency, time_in_turns
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from edgekd_bench.errors import InputError
 from edgekd_bench.pairing import Contender, pair_models
 

@@ -12,6 +12,7 @@ import pytest
 from bench.page_parts import Page, plots
 from bench.report_fixture import build_record, build_run
 from bench.report_pictures import CLASSES, write_predictions
+
 from edgekd_bench.errors import InputError
 from edgekd_bench.record import Outcome, Verdict, write_record
 from edgekd_bench.report import ReportResult, run

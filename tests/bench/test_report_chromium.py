@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from bench.page_parts import Page
 from bench.report_fixture import build_run
-from edgekd_bench.report import run
 from numpy.typing import NDArray
 from PIL import Image
+
+from edgekd_bench.report import run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH to render the page")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from bench.page_parts import Page, plots
 from bench.report_fixture import build_run
+
 from edgekd_bench.report import run
 from edgekd_bench.report_curve_plots import thinned
 from edgekd_bench.report_curves import (

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from bench.report_fixture import build_record
+
 from edgekd_bench.record import Row
 from edgekd_bench.report_classes import MAX_CLASSES, class_plot
 from edgekd_bench.report_curve_plots import distillation_plots

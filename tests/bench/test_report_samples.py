@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from bench.page_parts import Page
 from bench.report_fixture import build_record, build_run
+from PIL import Image
+
 from edgekd_bench.record import SampleBox, SampleImage, SamplePredictions, write_record
 from edgekd_bench.report import run
 from edgekd_bench.report_samples import MAX_IMAGES, build_samples, choose_models, overlap
-from PIL import Image
 
 
 def box(*xyxy: float, class_id: int = 0, score: float = 0.9) -> SampleBox:

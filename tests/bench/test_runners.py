@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bench.conftest import SIDE, TinyModels, manifest, set_metadata
 from bench.synthetic_sets import NAMES
+
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import MANIFEST_KEY, TeacherIdentity, write_manifest
 from edgekd_bench.onnx_parameters import count_onnx_parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from edgekd_bench.record import Comparison, Interval, Outcome, Row
 from edgekd_bench.verdict import conclude, describe
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from edgekd_bench.ultralytics_setup import prepare_ultralytics
 from PIL import Image
 
 from edgekd.config import Config, load_config
+from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from edgekd_bench.errors import InputError
 
 from edgekd.config import Config, dump_config, load_config, section_hash
+from edgekd_bench.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 

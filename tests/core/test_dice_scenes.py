@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from edgekd_bench.errors import InputError
 
 from edgekd.data.dice_scenes import render_scene
 from edgekd.data.dice_scenes.camera import orbit_camera
@@ -28,6 +27,7 @@ from edgekd.data.dice_scenes.visibility import (
     find_boxes,
     trace,
 )
+from edgekd_bench.errors import InputError
 
 WHITE = Material((0.8, 0.8, 0.8), (0.8, 0.8, 0.8), (0.01, 0.01, 0.01), 0.0, 0.3)
 

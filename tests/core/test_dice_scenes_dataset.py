@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from edgekd_bench.errors import InputError
 from PIL import Image
 
 from edgekd.data.dice_scenes import NAMES, DiceScenes, dataset, render_scene, write_dice_scenes
+from edgekd_bench.errors import InputError
 
 SMALL = {"num_unlabeled": 3, "num_train": 3, "num_val": 2, "image_size": 96}
 

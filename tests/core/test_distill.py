@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from core.conftest import MakeConfig
-from edgekd_bench.errors import InputError
 
 import edgekd
 from edgekd.distill import StoppedError
@@ -23,6 +22,7 @@ from edgekd.distill.optimization import learning_rate
 from edgekd.distill.targets import TargetStatistics, match_levels, meet_on_coarser_grid
 from edgekd.models.student import backbone_state, build_detector
 from edgekd.models.teacher import TeacherLevel
+from edgekd_bench.errors import InputError
 
 
 def tensors_of(path: Path) -> dict[str, torch.Tensor]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from core.conftest import draw_image
-from edgekd_bench.errors import InputError
-from edgekd_bench.manifest import sha256_of
 from PIL import Image
 
 from edgekd.data.image_manifest import build_manifest, find_images, read_roots
+from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import sha256_of
 
 
 def build(*roots: Path, share: float = 0.5, **options: object):  # type: ignore[no-untyped-def]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from edgekd_bench.errors import InputError
 
 from edgekd.models.student import (
     StudentBackbone,
@@ -14,6 +13,7 @@ from edgekd.models.student import (
     backbone_state,
     build_detector,
 )
+from edgekd_bench.errors import InputError
 
 # Layer numbers and channels read off each parsed model; (depth, {stride: (layer, channels)}).
 FAMILIES = {

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from edgekd_bench.errors import InputError
-from edgekd_bench.manifest import sha256_of
 
 from edgekd.config import TeacherConfig
 from edgekd.models.teacher import Teacher, load_teacher
 from edgekd.models.teacher_weights import PACKAGED_TEACHERS, packaged_weights_file
+from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import sha256_of
 
 
 def random_teacher(name: str = "test_efficientnet") -> Teacher:

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from core.conftest import MakeConfig
-from edgekd_bench.errors import GateError, InputError
-from edgekd_bench.manifest import read_manifest
 
 import edgekd
 from edgekd.distill.checkpoint import save_backbone, tensors_hash
@@ -22,6 +20,8 @@ from edgekd.train.handover import (
     read_backbone_weights,
 )
 from edgekd.train.labelled_set import lay_out
+from edgekd_bench.errors import GateError, InputError
+from edgekd_bench.manifest import read_manifest
 
 TEACHER = {"name": "t", "licence": "l", "sha256": "0"}
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from edgekd_bench.record import read_record
-from edgekd_bench.ultralytics_setup import prepare_ultralytics
 from rich.console import Console
 
 from edgekd import pipeline
 from edgekd.config import Config, load_config
+from edgekd_bench.record import read_record
+from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
 OVERRIDES = (
     "image_size=96",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from edgekd_bench.images import letterbox, to_batch
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
 from edgekd_export.parity_images import ParityImages
@@ -48,7 +49,7 @@ def trained_looking_detector(family: str, seed: int = 0) -> Any:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Checkpoints by family and seed, written once a session."""
+    """Checkpoints by family and seed, written once a test run."""
 
     folder: Path
 

@@ -14,6 +14,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from export.conftest import NAMES, SIDE, Checkpoints
+from PIL import Image
+from pydantic import ValidationError
+
 from edgekd_bench.errors import GateError, InputError
 from edgekd_bench.images import decode_image
 from edgekd_bench.manifest import (
@@ -30,9 +34,6 @@ from edgekd_bench.manifest import (
 from edgekd_bench.runner import open_runner
 from edgekd_export import ExportResult, ExportSettings, exporter, run
 from edgekd_export.synthetic_images import synthetic_image
-from export.conftest import NAMES, SIDE, Checkpoints
-from PIL import Image
-from pydantic import ValidationError
 
 FEW = ExportSettings(num_parity_images=4)
 QUICK = ExportSettings(num_parity_images=2, simplify=False)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from export.conftest import Checkpoints
+
 from edgekd_bench.detections import Detections
 from edgekd_bench.errors import GateError
 from edgekd_export import ExportSettings, run
@@ -16,8 +18,6 @@ from edgekd_export.parity_report import ParityCheck, ParityReport
 from edgekd_export.raw_difference import raw_difference
 from edgekd_export.row_pairing import pair_detections
 from edgekd_export.thresholds import PARITY_THRESHOLDS
-from export.conftest import Checkpoints
-
 from export import graph_surgery
 
 LIMITS = PARITY_THRESHOLDS["fp32"]

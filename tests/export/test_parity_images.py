@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from edgekd_bench.errors import InputError
 from edgekd_export.parity_images import load_parity_images
 from edgekd_export.synthetic_images import synthetic_image
-from PIL import Image
 
 
 def write_images(folder: Path, count: int) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from export.conftest import NAMES, SIDE, Checkpoints, trained_looking_detector
+
 from edgekd_bench.errors import InputError
 from edgekd_export import ExportSettings, run
 from edgekd_export.weights import load_detector, read_checkpoint
-from export.conftest import NAMES, SIDE, Checkpoints, trained_looking_detector
 
 
 def test_what_a_checkpoint_says(checkpoints: Checkpoints) -> None:

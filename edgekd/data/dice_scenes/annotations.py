@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekd_bench.manifest import write_text_atomically
-
 from edgekd.data.dice_scenes.visibility import DieBox
+from edgekd_bench.manifest import write_text_atomically
 
 NAMES = ("one", "two", "three", "four", "five", "six")
 DATA_YAML, COCO_YAML, UNLABELED_YAML = "data.yaml", "coco.yaml", "unlabeled_images.yaml"

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgekd_bench.errors import InputError
-from edgekd_bench.manifest import write_text_atomically
 from PIL import Image
 
 from edgekd.data.dice_scenes.annotations import (
@@ -30,6 +28,8 @@ from edgekd.data.dice_scenes.annotations import (
     yolo_text,
 )
 from edgekd.data.dice_scenes.render import check_image_size, check_seed, render_scene
+from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import write_text_atomically
 
 GENERATOR_VERSION = 1
 """Raised whenever the same seed would give other pictures or labels."""

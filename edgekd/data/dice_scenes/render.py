@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from edgekd_bench.errors import InputError
 
 from edgekd.data.dice_scenes.camera import FloatArray
 from edgekd.data.dice_scenes.clutter import Ground, lay_clutter
@@ -21,6 +20,7 @@ from edgekd.data.dice_scenes.visibility import (
     find_boxes,
     trace,
 )
+from edgekd_bench.errors import InputError
 
 MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 64, 2048
 
