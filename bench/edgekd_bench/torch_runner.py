@@ -1,13 +1,10 @@
 """Run an Ultralytics ``.pt`` detector in PyTorch: the reference every export is measured against.
 
 Torch and Ultralytics are imported inside, because the module must load on a device without them.
-A ``.pt`` is a pickle, so opening one runs the code it names: only open files you trust, as with
-Ultralytics itself.
 """
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +20,13 @@ from edgekd_bench.runner import (
     RunnerOptions,
     check_image_size,
 )
-from edgekd_bench.ultralytics_setup import prepare_ultralytics
-
-# What torch and Ultralytics raise on a file that is truncated, foreign or from another version.
-_LOAD_ERRORS = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    ImportError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
+from edgekd_bench.ultralytics_checkpoint import (
+    LOAD_ERRORS,
+    load_detector,
+    one_line,
+    trained_image_size,
 )
+from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
 
 class TorchRunner(Runner):
@@ -79,14 +69,15 @@ def open_torch(path: Path, options: RunnerOptions) -> Runner:
         torch.set_num_threads(options.threads)
     manifest = read_manifest(path)
     model = _load(path, options)
-    image_size = options.image_size or _own_image_size(path, model, manifest)
+    own_size = manifest.image_size if manifest else trained_image_size(path, model)
+    image_size = options.image_size or own_size
     stride = int(max(model.stride))
     check_image_size(path, image_size, stride)
     zeros = np.zeros((options.batch, 3, image_size, image_size), np.float32)
     try:
         output = _forward(model, zeros, options.device, options.channels_last)
-    except _LOAD_ERRORS as error:
-        raise InputError(f"{path}: loads but does not run ({_one_line(error)})") from error
+    except LOAD_ERRORS as error:
+        raise InputError(f"{path}: loads but does not run ({one_line(error)})") from error
     names = {int(index): str(name) for index, name in model.names.items()}
     end_to_end = check_output(output, len(names), path)
     info = _describe(path, model, manifest, options, image_size, names, end_to_end)
@@ -96,18 +87,8 @@ def open_torch(path: Path, options: RunnerOptions) -> Runner:
 def _load(path: Path, options: RunnerOptions) -> Any:
     """The fused network of a checkpoint, on its device, in eval mode and fp32."""
     import torch
-    from ultralytics.nn.tasks import load_checkpoint
 
-    try:
-        model, _ = load_checkpoint(path)
-    except _LOAD_ERRORS as error:
-        raise InputError(
-            f"{path}: not an Ultralytics checkpoint ({_one_line(error)}); train it again"
-        ) from error
-    task = getattr(model, "task", None)
-    if task != "detect":
-        raise InputError(f"{path}: a model for '{task}'; only detectors can be measured")
-    model = model.fuse(verbose=False).eval().to(options.device)
+    model = load_detector(path).fuse(verbose=False).eval().to(options.device)
     model.requires_grad_(False)
     return model.to(memory_format=torch.channels_last) if options.channels_last else model
 
@@ -124,16 +105,6 @@ def _forward(model: Any, batch: Float32Array, device: str, channels_last: bool) 
             output = output[0]
         result: Float32Array = output.float().cpu().numpy()
     return result
-
-
-def _own_image_size(path: Path, model: Any, manifest: Manifest | None) -> int:
-    if manifest is not None:
-        return manifest.image_size
-    size = dict(model.args).get("imgsz", 640)
-    side = size[0] if isinstance(size, list | tuple) and len(set(size)) == 1 else size
-    if not isinstance(side, int):
-        raise InputError(f"{path}: trained at {size}, which is not square; give an image size")
-    return side
 
 
 def _describe(
@@ -169,7 +140,3 @@ def _describe(
         parity=manifest.parity if manifest else "n/a",
         teacher=teacher.name if teacher else None,
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -40,6 +40,7 @@ from edgekd.models.student import backbone_state
 from edgekd.precision import resolve_device, resolve_precision
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import library_versions, write_text_atomically
+from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
 
 def run(
@@ -64,6 +65,7 @@ def run(
     console = console or Console(quiet=True)
     folder = config.run_dir / "distill"
     require_writable(folder)
+    prepare_ultralytics((config.run_dir / "ultralytics").resolve())
     keep_freed_memory()
     last = folder / "last.pt"
     if last.exists() and not resume and not overwrite:

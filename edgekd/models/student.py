@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from edgekd_bench.errors import InputError
+from edgekd_bench.ultralytics_checkpoint import load_detector
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
 _PROBE_SIZE = 256
@@ -71,36 +72,16 @@ def build_detector(model: str, num_classes: int = 80) -> nn.Module:
     from ultralytics.nn.tasks import DetectionModel
 
     if model.endswith(".pt"):
-        detector = load_checkpoint_model(Path(model))
-    else:
-        try:
-            detector = DetectionModel(model, ch=3, nc=num_classes, verbose=False)
-        except FileNotFoundError as error:
-            raise InputError(f"student.model: Ultralytics knows no model '{model}'") from error
-        except (KeyError, TypeError, AttributeError, AssertionError) as error:
-            raise InputError(f"student.model: '{model}' is not a detector ({error!r})") from error
+        return cast(nn.Module, load_detector(Path(model)))
+    try:
+        detector: nn.Module = DetectionModel(model, ch=3, nc=num_classes, verbose=False)
+    except FileNotFoundError as error:
+        raise InputError(f"student.model: Ultralytics knows no model '{model}'") from error
+    except (KeyError, TypeError, AttributeError, AssertionError) as error:
+        raise InputError(f"student.model: '{model}' is not a detector ({error!r})") from error
     if type(detector) is not DetectionModel or not hasattr(cast(Any, detector).model[-1], "nl"):
         raise InputError(f"student.model: '{model}' is not a detection model")
     return detector
-
-
-def load_checkpoint_model(path: Path) -> nn.Module:
-    """The fp32 model inside an Ultralytics checkpoint (this unpickles the file: trust its source).
-
-    Raises:
-        InputError: missing, truncated or foreign file.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; nothing is downloaded")
-    prepare_ultralytics()
-    from ultralytics.nn.tasks import load_checkpoint
-
-    try:
-        model, _ = load_checkpoint(str(path), device="cpu")
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise InputError(f"{path}: not an Ultralytics checkpoint ({reason})") from error
-    return cast(nn.Module, model.float())
 
 
 def backbone_depth(detector: nn.Module) -> int:

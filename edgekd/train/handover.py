@@ -17,9 +17,10 @@ from torch import nn
 
 from edgekd.distill.checkpoint import BACKBONE_FORMAT, tensors_hash
 from edgekd.files import NeedsCodeError, load_tensors, read_without_code
-from edgekd.models.student import backbone_state, load_checkpoint_model
+from edgekd.models.student import backbone_state
 from edgekd_bench.errors import GateError, InputError
 from edgekd_bench.manifest import TeacherIdentity, sha256_of
+from edgekd_bench.ultralytics_checkpoint import load_detector
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def read_backbone_weights(path: Path) -> BackboneWeights:
     if plain is not None:
         tensors = _state_dict_in(plain, path)
         return BackboneWeights(path, tensors, sha256_of(path), "state dict", None)
-    model = load_checkpoint_model(path)
+    model = load_detector(path)
     tensors = {k: v.detach().clone() for k, v in backbone_state(model).items()}
     return BackboneWeights(path, tensors, sha256_of(path), "Ultralytics checkpoint", None)
 
@@ -136,7 +137,9 @@ def _plain_content(path: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no weights but {type(content).__name__}")
-    return content
+    # Once Ultralytics has read a checkpoint, torch counts its classes as safe and loads networks.
+    holds_network = any(isinstance(content.get(key), nn.Module) for key in ("ema", "model"))
+    return None if holds_network else content
 
 
 def _state_dict_in(content: dict[str, Any], path: Path) -> dict[str, torch.Tensor]:

@@ -25,6 +25,7 @@ from edgekd_bench.manifest import (
     manifest_path,
     write_manifest,
 )
+from edgekd_bench.ultralytics_checkpoint import load_detector
 from edgekd_export.onnx_graph import build_fp32, label
 from edgekd_export.parity import check_onnx
 from edgekd_export.parity_images import ParityImages, load_parity_images
@@ -35,7 +36,6 @@ from edgekd_export.weights import (
     Checkpoint,
     choose_head,
     count_parameters,
-    load_detector,
     read_checkpoint,
 )
 

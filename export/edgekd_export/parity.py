@@ -23,12 +23,13 @@ from edgekd_bench.detections import (
 )
 from edgekd_bench.errors import GateError
 from edgekd_bench.runner import RunnerOptions, open_runner
+from edgekd_bench.ultralytics_checkpoint import load_detector
 from edgekd_export.parity_images import ParityImages
 from edgekd_export.parity_report import ParityReport, ParityTally
 from edgekd_export.raw_difference import raw_difference
 from edgekd_export.row_pairing import pair_detections
 from edgekd_export.thresholds import ParityThresholds, Precision
-from edgekd_export.weights import choose_head, load_detector
+from edgekd_export.weights import choose_head
 
 Float32Array = npt.NDArray[np.float32]
 Forward = Callable[[Float32Array], Float32Array]  # (B, 3, S, S) → (B, 4 + nc, A) or (B, K, 6)

@@ -13,7 +13,7 @@ from core.conftest import MakeConfig
 
 import edgekd
 from edgekd.distill.checkpoint import save_backbone, tensors_hash
-from edgekd.models.student import backbone_state, build_detector, load_checkpoint_model
+from edgekd.models.student import backbone_state, build_detector
 from edgekd.train.handover import (
     load_backbone,
     prove_handover,
@@ -22,6 +22,7 @@ from edgekd.train.handover import (
 from edgekd.train.labelled_set import lay_out
 from edgekd_bench.errors import GateError, InputError
 from edgekd_bench.manifest import read_manifest
+from edgekd_bench.ultralytics_checkpoint import load_detector
 
 TEACHER = {"name": "t", "licence": "l", "sha256": "0"}
 
@@ -50,7 +51,7 @@ def test_distilled_training_starts_from_the_files_tensors(
     rows = list(csv.DictReader(result.results_csv.open()))
     values = [float(row["metrics/mAP50-95(B)"]) for row in rows]
     assert math.isnan(values[0]) and not math.isnan(values[1])
-    assert load_checkpoint_model(result.detector).names == {0: "even", 1: "odd"}
+    assert load_detector(result.detector).names == {0: "even", 1: "odd"}
 
 
 def test_baseline_and_distilled_differ_in_the_backbone_alone(
@@ -231,7 +232,7 @@ def test_bf16_steps_on_the_cpu(make_config: MakeConfig, labelled_set: Path) -> N
     before = trainer.autocast
     result = edgekd.train.run(make_config(f"data={labelled_set}", "train.precision=bf16"))
     assert trainer.autocast is before
-    assert all(p.isfinite().all() for p in load_checkpoint_model(result.detector).parameters())
+    assert all(p.isfinite().all() for p in load_detector(result.detector).parameters())
 
 
 def test_ultralytics_writes_into_the_run_folder_only(

@@ -12,8 +12,9 @@ import torch
 from export.conftest import NAMES, SIDE, Checkpoints, trained_looking_detector
 
 from edgekd_bench.errors import InputError
+from edgekd_bench.ultralytics_checkpoint import load_detector
 from edgekd_export import ExportSettings, run
-from edgekd_export.weights import load_detector, read_checkpoint
+from edgekd_export.weights import read_checkpoint
 
 
 def test_what_a_checkpoint_says(checkpoints: Checkpoints) -> None:
@@ -103,7 +104,7 @@ def test_other_tasks(suffix: str, tmp_path: Path) -> None:
     model = getattr(tasks, kinds[suffix])(f"yolo11n-{suffix}.yaml", verbose=False)
     path = tmp_path / f"{suffix}.pt"
     torch.save({"model": model, "train_args": {}}, path)
-    refuse(path, "only detectors can be exported", tmp_path)
+    refuse(path, "only detectors can be used", tmp_path)
 
 
 def test_a_detector_for_four_channels(tmp_path: Path) -> None:
