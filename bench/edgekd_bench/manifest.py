@@ -42,6 +42,9 @@ class TeacherIdentity(BaseModel):
     licence: str
     sha256: str
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.licence})"
+
 
 class Preprocessing(BaseModel):
     """How pixels must be prepared: RGB, letterboxed, scaled to ``[0, 1]``."""

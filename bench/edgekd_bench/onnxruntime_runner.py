@@ -160,5 +160,5 @@ def _describe(
         init=manifest.init,
         seed=manifest.seed,
         parity=manifest.parity,
-        teacher=manifest.teacher.name if manifest.teacher else None,
+        teacher=str(manifest.teacher) if manifest.teacher else None,
     )

@@ -138,5 +138,5 @@ def _describe(
         init=manifest.init if manifest else "other",
         seed=manifest.seed if manifest else None,
         parity=manifest.parity if manifest else "n/a",
-        teacher=teacher.name if teacher else None,
+        teacher=str(teacher) if teacher else None,
     )

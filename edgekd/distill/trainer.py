@@ -88,7 +88,7 @@ class DistillLoop:
         self.config, self.data, self.console = config, data, console
         self.options = config.distill
         self.folder = config.run_dir / "distill"
-        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         device = resolve_device(config.device)
         self.precision = resolve_precision(self.options.precision, device)
         self.fabric = Fabric(

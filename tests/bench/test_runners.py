@@ -57,7 +57,7 @@ def test_sidecar_manifest_wins_and_speaks(tiny_models: TinyModels, tmp_path: Pat
         with open_runner(path) as runner:
             info = runner.info
         assert (info.init, info.seed, info.parity) == ("distilled", 4, "pass")
-        assert (info.num_params, info.teacher) == (123, "vit")
+        assert (info.num_params, info.teacher) == (123, "vit (free)")
 
 
 def test_a_changed_file_is_not_what_its_manifest_says(
