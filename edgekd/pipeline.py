@@ -111,13 +111,14 @@ class _Stages:
         """→ ``student_backbone.pt``"""
         from edgekd.distill import trainer
         from edgekd.distill.setup import image_listing_hash
+        from edgekd.models.student import student_identity
 
         config = self.config
         backbone = config.run_dir / "student_backbone.pt"
         inputs = section_hash(
             config.distill,
             config.teacher,
-            config.student,
+            student_identity(config.student.model),
             config.seed,
             config.image_size,
             image_listing_hash(config),

@@ -20,7 +20,7 @@ from edgekd.data.image_manifest import (
 from edgekd.data.views import DecodedImages, ViewLoader, ViewRecipe
 from edgekd.distill.module import DistillModule
 from edgekd.distill.targets import LevelPair, match_levels
-from edgekd.models.student import StudentBackbone, build_detector
+from edgekd.models.student import StudentBackbone, build_detector, student_identity
 from edgekd.models.teacher import Teacher, load_teacher
 from edgekd_bench.detection_data import load_detection_set
 from edgekd_bench.errors import InputError
@@ -133,12 +133,9 @@ def prepare_models(config: Config, device: torch.device) -> Models:
 
 def config_hash(config: Config, data: DistillData, teacher_sha256: str) -> str:
     """Hash of all that decides the result; a checkpoint continues only under the same hash."""
-    student = config.student.model
-    student_sha256 = sha256_of(Path(student)) if student.endswith(".pt") else student
+    student = student_identity(config.student.model)
     loop = config.distill.model_copy(update={"workers": 0, "cache_gb": 0.0, "checkpoint_every": 1})
-    return section_hash(
-        loop, config.seed, config.image_size, student_sha256, teacher_sha256, data.digest
-    )
+    return section_hash(loop, config.seed, config.image_size, student, teacher_sha256, data.digest)
 
 
 def _val_images(data: Path | None) -> dict[str, Path]:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import sha256_of
 from edgekd_bench.ultralytics_checkpoint import load_detector
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
@@ -82,6 +83,11 @@ def build_detector(model: str, num_classes: int = 80) -> nn.Module:
     if type(detector) is not DetectionModel or not hasattr(cast(Any, detector).model[-1], "nl"):
         raise InputError(f"student.model: '{model}' is not a detection model")
     return detector
+
+
+def student_identity(model: str) -> str:
+    """The hash of a checkpoint, the name of a YAML: equal for equal starting points."""
+    return sha256_of(Path(model)) if model.endswith(".pt") else model
 
 
 def backbone_depth(detector: nn.Module) -> int:

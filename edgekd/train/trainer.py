@@ -13,6 +13,7 @@ from rich.console import Console
 from edgekd.config import Config, section_hash
 from edgekd.files import require_writable
 from edgekd.memory import keep_freed_memory
+from edgekd.models.student import build_detector, student_identity
 from edgekd.precision import resolve_device, resolve_precision
 from edgekd.train.handover import (
     BackboneWeights,
@@ -88,7 +89,6 @@ def run(
 
 def _check_before_training(config: Config, weights: BackboneWeights | None) -> None:
     """Build the student once and try the weights on it, so that nothing is written on bad input."""
-    from edgekd.models.student import build_detector
     from edgekd.train.ultralytics_arguments import check_passthrough
 
     check_passthrough(config.train.ultralytics)
@@ -177,4 +177,4 @@ def _short_name(data: Path | None) -> str:
 def recipe_hash(config: Config) -> str:
     """Hash of everything baseline and distilled must share (seed and data are hashed apart)."""
     recipe = config.train.model_copy(update={"seeds": (0,)})
-    return section_hash(recipe, config.student, config.image_size)
+    return section_hash(recipe, student_identity(config.student.model), config.image_size)
