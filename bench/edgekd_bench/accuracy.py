@@ -7,7 +7,7 @@ because the comparison of two models resamples images and must not match boxes a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from edgekd_bench.detection_data import DetectionSet
 from edgekd_bench.detections import Detections, Thresholds, to_detections
 from edgekd_bench.errors import InputError
 from edgekd_bench.images import decode_image, letterbox, to_batch
+from edgekd_bench.nms import suppress
 from edgekd_bench.resampled_map import ClassMatches
 from edgekd_bench.runner import Runner
 
@@ -30,6 +31,7 @@ class Score:
     map50_95: float
     map50: float
     map50_95_per_class: dict[str, float]  # classes without a true box are left out
+    map50_95_any_class: float
     matches: tuple[ClassMatches, ...]
 
 
@@ -62,17 +64,26 @@ def evaluate(
         InputError: an image that cannot be decoded, or another set of classes than the model's.
     """
     check_classes(runner, dataset)
+    thresholds = thresholds or Thresholds()
     found: list[Detections] = []
     for start in range(0, len(dataset.images), batch):
         paths = [image.path for image in dataset.images[start : start + batch]]
-        for detections in _detect(runner, paths, batch, thresholds or Thresholds()):
+        for detections in _detect(runner, paths, batch, thresholds):
             found.append(detections)
             on_image()
-    return Accuracy(score_detections(found, dataset), tuple(found))
+    return Accuracy(score_detections(found, dataset, iou=thresholds.iou), tuple(found))
 
 
-def score_detections(detections: Sequence[Detections], dataset: DetectionSet) -> Score:
-    """COCO's mAP of detections, one entry an image of the set, in its order."""
+def score_detections(
+    detections: Sequence[Detections], dataset: DetectionSet, *, iou: float = 0.7
+) -> Score:
+    """COCO's mAP of detections, one entry an image of the set, in its order.
+
+    Args:
+        detections: what was found.
+        dataset: the truth.
+        iou: overlap at which two boxes count as one where classes are put aside.
+    """
     evaluation = _coco_evaluation(detections, dataset)
     precision = evaluation.eval["precision"][:, :, :, 0, 0]  # (10, 101, nc), -1: no truth
     present = [k for k in range(len(dataset.names)) if precision[0, 0, k] > -1]
@@ -81,8 +92,34 @@ def score_detections(detections: Sequence[Detections], dataset: DetectionSet) ->
         map50_95=float(precision[:, :, present].mean()),
         map50=float(precision[0][:, present].mean()),
         map50_95_per_class=per_class,
+        map50_95_any_class=_any_class(detections, dataset, iou),
         matches=_matches(evaluation, len(dataset.images), len(dataset.names)),
     )
+
+
+def _any_class(detections: Sequence[Detections], dataset: DetectionSet, iou: float) -> float:
+    """mAP50-95 of the boxes alone.
+
+    Far above the mAP by class it says that objects are found and not told apart: a few labels
+    teach a detector where things are long before they teach it what they are.
+    """
+    if len(dataset.names) == 1:
+        alone = detections
+    else:
+        alone = [_without_classes(found, iou) for found in detections]
+    images = tuple(
+        replace(image, class_ids=np.zeros_like(image.class_ids)) for image in dataset.images
+    )
+    evaluation = _coco_evaluation(alone, replace(dataset, names={0: "object"}, images=images))
+    precision = evaluation.eval["precision"][:, :, 0, 0, 0]
+    return float(precision.mean()) if precision[0, 0] > -1 else 0.0
+
+
+def _without_classes(found: Detections, iou: float) -> Detections:
+    """All of one class; where several classes were given to one box, the best remains."""
+    one = np.zeros_like(found.class_ids)
+    kept = suppress(found.boxes, found.scores, one, iou=iou, max_det=_DETECTIONS_PER_CLASS)
+    return Detections(found.boxes[kept], found.scores[kept], one[kept])
 
 
 def check_classes(runner: Runner, dataset: DetectionSet) -> None:

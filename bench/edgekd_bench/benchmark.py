@@ -242,6 +242,7 @@ def _collect(
         map50_95=accuracy.score.map50_95,
         map50=accuracy.score.map50,
         map50_95_per_class=accuracy.score.map50_95_per_class,
+        map50_95_any_class=accuracy.score.map50_95_any_class,
         latency_p50_ms=forward.percentile(50),
         latency_p90_ms=forward.percentile(90),
         latency_p99_ms=forward.percentile(99),

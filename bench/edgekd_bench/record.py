@@ -33,6 +33,9 @@ class Row(BaseModel):
     map50_95: float
     map50: float
     map50_95_per_class: dict[str, float] = {}
+    map50_95_any_class: float | None = Field(
+        default=None, description="boxes alone: found at all, whatever class they were given"
+    )
     latency_p50_ms: float
     latency_p90_ms: float
     latency_p99_ms: float

@@ -36,6 +36,7 @@ from edgekd_bench.report_words import (
     verdict_figures,
     verdict_sentences,
 )
+from edgekd_bench.table import any_class_means
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MAX_CONFIG_CHARACTERS = 200_000
@@ -164,6 +165,7 @@ def _plots(record: BenchRecord) -> dict[str, Any]:
         "difference": difference_plot(comparisons),
         "ratio": ratio_plot(comparisons),
         "classes": class_plot(rows),
+        "any_class": any_class_means(rows),
         "several_seeds": len({row.seed for row in rows}) > 1,
         "lead_name": f"{rows[0].backend} {rows[0].precision}" if rows else "",
     }

@@ -6,6 +6,8 @@ Made for 100 columns, because that is what a terminal beside an editor has; what
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -57,6 +59,15 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
+def any_class_means(rows: Sequence[Row]) -> str:
+    """``baseline 0.466, distilled 0.456``: means by init; empty where there is one class."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row.map50_95_any_class is not None and len(row.map50_95_per_class) > 1:
+            found.setdefault(row.init, []).append(row.map50_95_any_class)
+    return ", ".join(f"{init} {sum(v) / len(v):.3f}" for init, v in found.items())
+
+
 def _times(*values: float) -> str:
     """Three significant figures are what a latency can carry."""
     return "/".join(f"{v:.2f}" if v < 10 else f"{v:.1f}" if v < 100 else f"{v:.0f}" for v in values)
@@ -77,4 +88,7 @@ def _caption(record: BenchRecord) -> str:
     warmup = min((row.num_warmup for row in record.rows), default=0)
     machine = f"{cpu}, {cores} cores"
     counts = f"at least {warmup} warm-up and {timed} timed calls"
-    return f"on {devices} of {machine}; batch {batch}; {counts}"
+    lines = [f"on {devices} of {machine}; batch {batch}; {counts}"]
+    if any_class := any_class_means(record.rows):
+        lines.append(f"mAP50-95 of the boxes alone, whatever their class: {any_class}")
+    return "\n".join(lines)

@@ -21,7 +21,6 @@ from edgekd_bench.runner import (
     check_image_size,
 )
 from edgekd_bench.ultralytics_checkpoint import (
-    LOAD_ERRORS,
     load_detector,
     one_line,
     trained_image_size,
@@ -76,7 +75,7 @@ def open_torch(path: Path, options: RunnerOptions) -> Runner:
     zeros = np.zeros((options.batch, 3, image_size, image_size), np.float32)
     try:
         output = _forward(model, zeros, options.device, options.channels_last)
-    except LOAD_ERRORS as error:
+    except (RuntimeError, AttributeError, TypeError, ValueError, LookupError) as error:
         raise InputError(f"{path}: loads but does not run ({one_line(error)})") from error
     names = {int(index): str(name) for index, name in model.names.items()}
     end_to_end = check_output(output, len(names), path)

@@ -7,7 +7,6 @@ three wings read checkpoints here; each call returns a network of its own.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,6 @@ from typing import Any
 from edgekd_bench.errors import InputError
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
-# What torch and Ultralytics raise on a file that is truncated, foreign or of another version.
-LOAD_ERRORS = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    ImportError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-)
 _DEFAULT_IMAGE_SIZE = 640
 
 
@@ -74,7 +61,7 @@ def _unpickle(path: Path) -> Mapping[str, Any]:
 
     try:
         checkpoint, _ = torch_safe_load(str(path), safe_only=True)
-    except LOAD_ERRORS as error:
+    except Exception as error:
         raise InputError(
             f"{path}: truncated, or not an Ultralytics checkpoint ({one_line(error)}); "
             "copy it again or give the detector.pt `edgekd train` wrote"

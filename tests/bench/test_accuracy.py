@@ -124,3 +124,16 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
         evaluate(FakeRunner("A", [], names={0: "two", 1: "one", 2: "three"}), dataset)
     unnamed = FakeRunner("A", [], names={0: "0", 1: "1", 2: "class2"})
     assert evaluate(unnamed, dataset).score.map50_95 == 0.0
+
+
+def test_boxes_alone_count_what_is_found_whatever_its_class() -> None:
+    from dataclasses import replace
+
+    dataset = random_set(20, np.random.default_rng(4))
+    perfect = perfect_detections(dataset)
+    wrong = [replace(d, class_ids=(d.class_ids + 1) % len(dataset.names)) for d in perfect]
+    assert score_detections(wrong, dataset).map50_95 < 0.2
+    # Truths that overlap by more than the limit merge into one where classes are put aside.
+    alone = score_detections(wrong, dataset, iou=1.0).map50_95_any_class
+    assert alone == pytest.approx(score_detections(perfect, dataset, iou=1.0).map50_95_any_class)
+    assert alone > 0.9
