@@ -65,6 +65,7 @@ def train(
         ),
     ] = None,
     seed: Annotated[Optional[int], typer.Option(help="instead of train.seeds[0]")] = None,  # noqa: UP045
+    resume: Annotated[bool, typer.Option(help="continue a stopped training")] = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune the detector, from distilled backbone weights or as the baseline."""
@@ -73,7 +74,9 @@ def train(
 
     console = _console(as_json)
     options = pipeline.with_built_in_data(_load(config, overrides), console)
-    result = run(options, backbone_weights=backbone_weights, seed=seed, console=console)
+    result = run(
+        options, backbone_weights=backbone_weights, seed=seed, resume=resume, console=console
+    )
     _finish(result, as_json, f"next: edgekd export {result.detector} --onnx")
 
 

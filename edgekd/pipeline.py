@@ -127,9 +127,7 @@ class _Stages:
         )
         if self._skip("distill", inputs):
             return backbone
-        started = config.run_dir / ".stages" / "distill.started"
-        same = started.exists() and started.read_text(encoding="utf-8") == inputs
-        write_text_atomically(started, inputs)
+        same = self.stamps.begin("distill", inputs)
         trainer.run(config, resume=same, overwrite=not same, console=self.console)
         self.stamps.mark_done("distill", inputs, [backbone])
         return backbone
@@ -150,7 +148,11 @@ class _Stages:
         )
         if not self._skip(f"train-{stage}", inputs):
             result = trainer.run(
-                self.config, backbone_weights=weights, seed=seed, console=self.console
+                self.config,
+                backbone_weights=weights,
+                seed=seed,
+                resume=self.stamps.begin(f"train-{stage}", inputs),
+                console=self.console,
             )
             self.stamps.mark_done(f"train-{stage}", inputs, [detector, result.manifest])
         return detector

@@ -31,6 +31,13 @@ class Stamps:
         files = {self._run_dir / name: digest for name, digest in stamp["outputs"].items()}
         return all(f.is_file() and sha256_of(f) == digest for f, digest in files.items())
 
+    def begin(self, stage: str, inputs: str) -> bool:
+        """Note that ``stage`` starts; True if an earlier start had the same inputs."""
+        file = self._folder / f"{stage}.started"
+        same = file.exists() and file.read_text(encoding="utf-8") == inputs
+        write_text_atomically(file, inputs)
+        return same
+
     def mark_done(self, stage: str, inputs: str, outputs: Sequence[Path]) -> None:
         """Record that ``stage`` made ``outputs`` from ``inputs``."""
         hashes = {str(path.relative_to(self._run_dir)): sha256_of(path) for path in outputs}

@@ -26,7 +26,7 @@ def load_detector(path: Path) -> Any:
     Raises:
         InputError: missing, truncated, foreign, or not a detector for RGB images.
     """
-    checkpoint = _unpickle(path)
+    checkpoint = read_checkpoint_file(path)
     model: Any = checkpoint.get("ema") or checkpoint.get("model")
     _check_is_detector(path, model)
     model.args = dict(checkpoint.get("train_args") or {})
@@ -51,7 +51,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _unpickle(path: Path) -> Mapping[str, Any]:
+def read_checkpoint_file(path: Path) -> Mapping[str, Any]:
+    """Everything in a checkpoint, restricted to classes of torch and Ultralytics.
+
+    Raises:
+        InputError: missing, truncated, foreign, or it would run other code.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such weights; check the path (nothing is downloaded)")
     if path.suffix != ".pt":

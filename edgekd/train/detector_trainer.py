@@ -6,6 +6,7 @@
    AVX-512 gain from them as well.
 3. The next batch is prepared while the network works, where Ultralytics has no loader processes.
 4. Validation every few epochs instead of every epoch; the curve has gaps then, never copies.
+5. A checkpoint a minute instead of one an epoch, written atomically, to continue from after a stop.
 
 Importing this module imports Ultralytics; call ``prepare_ultralytics`` first.
 """
@@ -13,8 +14,10 @@ Importing this module imports Ultralytics; call ``prepare_ultralytics`` first.
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +28,9 @@ from ultralytics.utils.torch_utils import unwrap_model
 from edgekd.train.cpu_autocast import cpu_bf16_steps
 from edgekd.train.handover import BackboneWeights, HandoverProof, load_backbone, prove_handover
 from edgekd.train.prefetch import PrefetchLoader
+from edgekd_bench.manifest import write_text_atomically
+
+_SAVE_SECONDS = 60.0
 
 
 class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
@@ -36,6 +42,7 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         channels_last: memory layout of model and batches.
         cpu_bf16: bf16 autocast on the CPU (on a GPU it is Ultralytics' own ``amp``).
         val_every: epochs between validations.
+        keep_best: also keep the epoch with the best validation.
         on_proof: called with the proof before the first step.
         on_epoch: called with (epochs done, metrics) after each epoch.
     """
@@ -47,6 +54,7 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         channels_last: bool,
         cpu_bf16: bool,
         val_every: int,
+        keep_best: bool,
         on_proof: Callable[[HandoverProof], None],
         on_epoch: Callable[[int, dict[str, float]], None],
     ) -> None:
@@ -54,10 +62,12 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         self._channels_last = channels_last
         self._cpu_bf16 = cpu_bf16
         self._val_every = val_every
+        self._keep_best = keep_best
         self._on_proof = on_proof
         self.proof: HandoverProof | None = None
+        self._saved_at = time.monotonic()
         super().__init__(overrides=overrides)
-        self.add_callback("on_train_start", _prove)
+        self.add_callback("on_train_start", _start)
         self.add_callback("on_fit_epoch_end", lambda t: on_epoch(t.epoch + 1, dict(t.metrics)))
 
     def _do_train(self) -> None:
@@ -73,7 +83,7 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         """Build the detector as Ultralytics does, then put the backbone weights in."""
         del verbose
         model: nn.Module = super().get_model(cfg, weights, verbose=False)
-        if self._weights is not None:
+        if self._weights is not None and not self.resume:
             load_backbone(model, self._weights)
         if self._channels_last:
             model = model.to(memory_format=torch.channels_last)
@@ -103,6 +113,22 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
             return metrics, fitness
         return dict.fromkeys(self.metrics, float("nan")), None
 
+    def save_model(self) -> bool:
+        """Save once a minute, at the end, and wherever the best epoch so far is wanted."""
+        is_last = self.epoch + 1 >= self.epochs or self.stop
+        is_best = self._keep_best and self.fitness is not None and self.fitness == self.best_fitness
+        if not (is_last or is_best or time.monotonic() - self._saved_at >= _SAVE_SECONDS):
+            return False
+        target: Path = self.last
+        self.last = target.with_suffix(".partial")
+        try:
+            super().save_model()
+            self.last.replace(target)
+        finally:
+            self.last = target
+        self._saved_at = time.monotonic()
+        return True
+
     def final_eval(self) -> None:
         """Strip the checkpoints without another validation: edgekd measures the exported model."""
         from ultralytics.utils.torch_utils import strip_optimizer
@@ -117,12 +143,21 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         Raises:
             GateError: see `prove_handover`.
         """
-        if self._weights is None:
-            return
+        if self._weights is None or self.start_epoch > 0:
+            return  # nothing was handed over, or the proof was given when this training began
         detectors = {"model": unwrap_model(self.model), "EMA": self.ema.ema}
         self.proof = prove_handover(detectors, self._weights)
         self._on_proof(self.proof)
 
+    def drop_rows_to_be_repeated(self) -> None:
+        """After a stop, cut ``results.csv`` back to the checkpoint's epoch."""
+        if self.start_epoch == 0 or not self.csv.exists():
+            return
+        head, *rows = self.csv.read_text(encoding="utf-8").splitlines()
+        kept = [row for row in rows if int(float(row.split(",")[0])) <= self.start_epoch]
+        write_text_atomically(self.csv, "\n".join([head, *kept]) + "\n")
 
-def _prove(trainer: HandoverTrainer) -> None:
+
+def _start(trainer: HandoverTrainer) -> None:
     trainer.prove()
+    trainer.drop_rows_to_be_repeated()

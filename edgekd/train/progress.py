@@ -25,16 +25,20 @@ class TrainProgress:
         self._console, self._label = console, label
         self._epochs, self._num_images, self._every = epochs, num_images, every
         self._started = time.perf_counter()
+        self._done_before: int | None = None
 
     def __call__(self, done: int, metrics: dict[str, float]) -> None:
         """Called after each epoch with the number of epochs done."""
+        if self._done_before is None:
+            self._done_before = done - 1  # more than 0 after a resume
         if done % self._every and done != self._epochs:
             return
         elapsed = time.perf_counter() - self._started
-        left = elapsed / done * (self._epochs - done)
+        own = done - self._done_before
+        left = elapsed / own * (self._epochs - done)
         value = metrics.get("metrics/mAP50-95(B)", math.nan)
         shown = f"val mAP50-95 {value:.3f}  " if not math.isnan(value) else ""
         self._console.print(
             f"train {self._label}  epoch {done}/{self._epochs}  {shown}"
-            f"{done * self._num_images / elapsed:.0f} images/s  {left:.0f} s left"
+            f"{own * self._num_images / elapsed:.0f} images/s  {left:.0f} s left"
         )

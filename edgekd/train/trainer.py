@@ -30,6 +30,7 @@ from edgekd_bench.manifest import (
     library_versions,
     write_manifest,
 )
+from edgekd_bench.ultralytics_checkpoint import read_checkpoint_file
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
 
@@ -52,6 +53,7 @@ def run(
     *,
     backbone_weights: Path | None = None,
     seed: int | None = None,
+    resume: bool = False,
     console: Console | None = None,
 ) -> TrainResult:
     """Train ``config.student`` on ``config.data``; with ``backbone_weights`` it starts from them.
@@ -61,6 +63,7 @@ def run(
         backbone_weights: ``student_backbone.pt``, an Ultralytics ``.pt`` or a LightlyTrain export;
             None trains the baseline.
         seed: of this training; None: the first of ``train.seeds``.
+        resume: continue from the checkpoint of a stopped training where there is one.
         console: where progress goes; None: nowhere.
 
     Returns:
@@ -82,7 +85,13 @@ def run(
     _check_before_training(config, weights)
     require_writable(folder)
     labelled = lay_out(config.data, folder / "data", config.train.num_labeled)
-    trainer = _build_trainer(config, labelled, weights, seed, folder, console)
+    last = folder / "weights" / "last.pt"
+    continued = resume and _can_continue(last, config.train.epochs)
+    if not continued:
+        last.unlink(missing_ok=True)
+    trainer = _build_trainer(
+        config, labelled, weights, seed, folder, console, last if continued else None
+    )
     trainer.train()
     return _keep(config, labelled, weights, trainer, folder, seed)
 
@@ -97,6 +106,16 @@ def _check_before_training(config: Config, weights: BackboneWeights | None) -> N
         load_backbone(detector, weights)
 
 
+def _can_continue(last: Path, epochs: int) -> bool:
+    """True for a checkpoint of an unfinished training; a damaged one starts it anew."""
+    try:
+        checkpoint = read_checkpoint_file(last)
+    except InputError:
+        return False
+    done = checkpoint.get("epoch", -1) + 1
+    return checkpoint.get("optimizer") is not None and 0 < done < epochs
+
+
 def _build_trainer(
     config: Config,
     labelled: LabelledSet,
@@ -104,6 +123,7 @@ def _build_trainer(
     seed: int,
     folder: Path,
     console: Console,
+    last: Path | None,
 ) -> Any:
     from edgekd.train.detector_trainer import HandoverTrainer
     from edgekd.train.ultralytics_arguments import train_arguments
@@ -111,12 +131,17 @@ def _build_trainer(
     device = resolve_device(config.device)
     bf16 = resolve_precision(config.train.precision, device) == "bf16"
     label = f"{folder.name} ({labelled.num_train} labels)"
+    arguments = train_arguments(config, labelled.data_yaml, seed, folder)
+    if last is not None:
+        console.print(f"train {folder.name}: continuing from {last}")
+        arguments |= {"resume": str(last), "save_dir": str(folder.resolve())}
     return HandoverTrainer(
-        train_arguments(config, labelled.data_yaml, seed, folder),
+        arguments,
         weights,
         channels_last=config.train.channels_last,
         cpu_bf16=bf16 and device.type == "cpu",
         val_every=config.train.val_every,
+        keep_best=config.train.checkpoint == "best",
         on_proof=lambda proof: console.print(f"hand-over {folder.name}: {proof}"),
         on_epoch=TrainProgress(
             console, label, config.train.epochs, labelled.num_train, config.train.val_every

@@ -61,8 +61,7 @@ def train_arguments(config: Config, data_yaml: Path, seed: int, folder: Path) ->
         "name": folder.name,
         "exist_ok": True,
         "val": True,
-        # The last epoch is always saved; the others only where the best of them is wanted.
-        "save": options.checkpoint == "best",
+        "save": True,
     }
     return {**quiet, **options.ultralytics, **own}
 
