@@ -47,6 +47,8 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         on_epoch: called with (epochs done, metrics) after each epoch.
     """
 
+    last: Path
+
     def __init__(
         self,
         overrides: dict[str, Any],
@@ -119,7 +121,7 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         is_best = self._keep_best and self.fitness is not None and self.fitness == self.best_fitness
         if not (is_last or is_best or time.monotonic() - self._saved_at >= _SAVE_SECONDS):
             return False
-        target: Path = self.last
+        target = self.last
         self.last = target.with_suffix(".partial")
         try:
             super().save_model()
