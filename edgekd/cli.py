@@ -35,6 +35,24 @@ Overrides = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="print the result as one JSON document")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from edgekd import __version__
+
+        typer.echo(f"edgekd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _edgekd(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="print and exit"),
+    ] = False,
+) -> None:
+    """Options of the program itself; the commands do the work."""
+
+
 @app.command()
 def distill(
     config: ConfigArgument,

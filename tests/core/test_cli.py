@@ -54,6 +54,12 @@ def test_help_lists_every_command() -> None:
     assert all(command in answer.stdout for command in COMMANDS)
 
 
+def test_version() -> None:
+    from edgekd import __version__
+
+    assert edgekd("--version").stdout.strip() == f"edgekd {__version__}"
+
+
 def test_base_install_says_what_is_missing() -> None:
     answer = without(
         {"torch", "lightning_fabric"}, "distill", "configs/demo.yaml", "runs_dir=/dev/null/x"
