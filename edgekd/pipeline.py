@@ -22,6 +22,7 @@ from edgekd_bench.detection_data import load_detection_set
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import library_versions, sha256_of, write_text_atomically
 from edgekd_bench.record import BenchRecord, read_record
+from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def run(config: Config, *, console: Console | None = None) -> RunResult:
     if config.data is None:
         raise InputError("no labelled data: give data=FILE (a data.yaml or a coco.yaml)")
     write_text_atomically(config.run_dir / "config.yaml", dump_config(config))
+    _refuse_early(config)
     stages = _Stages(config, console)
     backbone = stages.distill()
     exported = []
@@ -61,6 +63,14 @@ def run(config: Config, *, console: Console | None = None) -> RunResult:
     )
     page = report.run(config.run_dir)
     return RunResult(config.run_dir / "results.json", page.path, backbone, record)
+
+
+def _refuse_early(config: Config) -> None:
+    """What only the training would notice: hours of distillation should not come before it."""
+    prepare_ultralytics((config.run_dir / "ultralytics").resolve())
+    from edgekd.train.ultralytics_arguments import check_passthrough
+
+    check_passthrough(config.train.ultralytics)
 
 
 def with_built_in_data(config: Config, console: Console | None = None) -> Config:

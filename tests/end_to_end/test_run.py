@@ -13,6 +13,7 @@ from rich.console import Console
 
 from edgekd import pipeline
 from edgekd.config import Config, load_config
+from edgekd_bench.errors import InputError
 from edgekd_bench.record import read_record
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
@@ -105,6 +106,12 @@ def test_only_what_a_change_touches_runs_again(finished: Path, tmp_path: Path) -
     assert "train-baseline-seed0: done and unchanged" in printed
     assert "export-baseline-seed0: done and unchanged" not in printed
     assert "export-distilled-seed0: done and unchanged" in printed
+
+
+def test_a_wrong_training_argument_stops_before_the_distillation(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="did you mean 'mosaic'"):
+        pipeline.run(demo_config(tmp_path, "train.ultralytics.mosaik=0.5"))
+    assert not list(tmp_path.rglob("*.pt"))
 
 
 def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
