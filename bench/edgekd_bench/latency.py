@@ -1,9 +1,9 @@
 """Time several models against each other so that the machine's moods hit all of them alike.
 
-Models take turns, A B A B …, on the same real images in one process: a clock that throttles or a
-neighbour that wakes up shifts both sides of a ratio. Two clocks: ``forward`` is the network alone
-on a prepared input (copies to and from the device included); ``end_to_end`` starts from the file's
-bytes in memory and ends with boxes. No sample is ever dropped.
+Models take turns, each round in a fresh order, on the same real images in one process: a clock that
+throttles or a neighbour that wakes up shifts both sides of a ratio. Two clocks: ``forward`` is the
+network alone on a prepared input (copies to and from the device included); ``end_to_end`` starts
+from the file's bytes in memory and ends with boxes. No sample is ever dropped.
 """
 
 from __future__ import annotations
@@ -102,16 +102,19 @@ def measure_latency(
 def time_in_turns(
     calls: Sequence[Call], limits: TimingLimits, on_round: Callable[[], None] = lambda: None
 ) -> list[Samples]:
-    """Call A, B, A, B … and time each call.
+    """Time each call once a round, in a random order drawn anew each round.
 
+    A fixed order would give each model the same predecessor, and with it the same caches, every
+    time: two copies of one network then differ by percents. The draw is seeded.
     Stops after a whole round, once every call has both its minimum time and its minimum count.
     """
     with _garbage_collection_paused():
-        num_warmup = _warm_up(calls, limits.warmup)
+        orders = np.random.default_rng(0)
+        num_warmup = _warm_up(calls, limits.warmup, orders)
         rounds: list[list[int]] = []
         spent = np.zeros(len(calls), np.int64)
         while len(rounds) < limits.min_count or spent.min() < limits.min_seconds * 1e9:
-            rounds.append(_round(calls, len(rounds)))
+            rounds.append(_round(calls, len(rounds), orders))
             spent += rounds[-1]
             on_round()
     table = np.array(rounds, np.float64) / 1e6  # (n, models)
@@ -139,21 +142,21 @@ def _end_to_end_call(
     return lambda number: detect_in_bytes(runner, files[number % len(files)], thresholds)
 
 
-def _round(calls: Sequence[Call], number: int) -> list[int]:
-    """Nanoseconds of one turn of each call."""
-    taken = []
-    for call in calls:
+def _round(calls: Sequence[Call], number: int, orders: np.random.Generator) -> list[int]:
+    """Nanoseconds of one turn of each call, in the order of ``calls``."""
+    taken = [0] * len(calls)
+    for index in orders.permutation(len(calls)):
         start = time.perf_counter_ns()
-        call(number)
-        taken.append(time.perf_counter_ns() - start)
+        calls[index](number)
+        taken[index] = time.perf_counter_ns() - start
     return taken
 
 
-def _warm_up(calls: Sequence[Call], least: int) -> int:
+def _warm_up(calls: Sequence[Call], least: int, orders: np.random.Generator) -> int:
     """Run untimed rounds until each call's median settles; returns their number."""
     rounds: list[list[int]] = []
     while len(rounds) < least * _MAX_WARMUP_FACTOR:
-        rounds += [_round(calls, len(rounds) + index) for index in range(least)]
+        rounds += [_round(calls, len(rounds) + index, orders) for index in range(least)]
         if len(rounds) >= 2 * least:
             before = np.median(rounds[-2 * least : -least], axis=0)
             after = np.median(rounds[-least:], axis=0)

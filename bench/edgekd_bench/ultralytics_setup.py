@@ -41,9 +41,11 @@ def prepare_ultralytics(settings_dir: Path | None = None) -> None:
     chosen = os.environ.get("OMP_NUM_THREADS")
     # Its log goes to the stdout it finds now; stdout belongs to our own results (`--json`).
     with contextlib.redirect_stdout(sys.stderr):
-        import ultralytics  # noqa: F401
-    # It swaps Pillow's opener for one that wants a HEIC plug-in for every broken file, and raises
-    # ImportError where everybody expects UnidentifiedImageError.
+        import ultralytics
+        import ultralytics.utils.patches  # noqa: F401
+    # `patches`, otherwise imported at some later moment, swaps Pillow's opener for one that wants a
+    # HEIC plug-in for every broken file, and raises ImportError where everybody expects
+    # UnidentifiedImageError.
     Image.open = plain_open
 
     if chosen is None:
