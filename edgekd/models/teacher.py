@@ -163,7 +163,7 @@ def _load_file(backbone: nn.Module, file: Path, head_names: set[str]) -> None:
     _refuse_lost_bias(backbone, state, file)
     module = __import__(type(backbone).__module__, fromlist=["checkpoint_filter_fn"])
     convert = getattr(module, "checkpoint_filter_fn", None)
-    if convert is not None and not set(backbone.state_dict()) <= set(state):
+    if convert is not None and set(state) - head_names != set(backbone.state_dict()):
         try:
             state = convert(dict(state), backbone)
         except (KeyError, RuntimeError, AssertionError, AttributeError) as error:

@@ -158,6 +158,26 @@ def test_meta_dinov3_checkpoint(tmp_path: Path) -> None:
         load_teacher(TeacherConfig(name="vit_small_patch16_dinov3", weights=file))
 
 
+@pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"])
+def test_meta_dinov2_checkpoint(tmp_path: Path, name: str) -> None:
+    own = timm.create_model(name, pretrained=False, num_classes=0).state_dict()
+    state: dict[str, torch.Tensor] = {"mask_token": torch.zeros(1, 384)}
+    for key, value in own.items():
+        if key == "pos_embed" and "reg4" in name:  # Meta's has a place for CLS, timm's has none
+            value = torch.cat([torch.zeros(1, 1, 384), value], 1)
+        state[key.replace("reg_token", "register_tokens")] = value
+    file = tmp_path / "w.pth"
+    torch.save(state, file)
+    teacher = load_teacher(TeacherConfig(name=name, weights=file))
+    loaded = teacher.backbone.state_dict()
+    assert all(torch.equal(loaded[key], own[key]) for key in own)
+    assert teacher(torch.rand(1, 3, 64, 96))[16].shape == (1, 384, 4, 6)
+    del state["blocks.3.norm1.weight"]
+    torch.save(state, file)
+    with pytest.raises(InputError, match=r"1 missing \(blocks\.3\.norm1\.weight\)"):
+        load_teacher(TeacherConfig(name=name, weights=file))
+
+
 def test_missing_and_surplus_tensors_are_named(tmp_path: Path) -> None:
     file = tmp_path / "w.pth"
     state = weights_of("test_efficientnet", file)
