@@ -12,12 +12,6 @@ import yaml
 from PIL import Image
 
 from edgekd.config import Config, load_config
-from edgekd_bench.ultralytics_setup import prepare_ultralytics
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _ultralytics(tmp_path_factory: pytest.TempPathFactory) -> None:
-    prepare_ultralytics(tmp_path_factory.mktemp("ultralytics"))
 
 
 def draw_image(seed: int, width: int = 96, height: int = 80) -> Image.Image:

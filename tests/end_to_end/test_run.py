@@ -15,7 +15,6 @@ from edgekd import pipeline
 from edgekd.config import Config, load_config
 from edgekd_bench.errors import InputError
 from edgekd_bench.record import read_record
-from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
 OVERRIDES = (
     "image_size=96",
@@ -49,7 +48,6 @@ def run(config: Config) -> str:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A runs folder with one finished demo."""
-    prepare_ultralytics(tmp_path_factory.mktemp("ultralytics"))
     runs_dir = tmp_path_factory.mktemp("runs")
     run(demo_config(runs_dir))
     yield runs_dir
