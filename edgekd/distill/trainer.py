@@ -109,7 +109,7 @@ class DistillLoop:
         self.total_steps = self.options.epochs * data.loader.batches_per_epoch
         self.warmup_steps = round(self.options.warmup_share * self.total_steps)
         self.sums: dict[str, torch.Tensor] = {}
-        self.num_seen, self.seconds = 0, 0.0
+        self.num_seen = 0
         self.rate, self.cosine = 0.0, 0.0
 
     def restore(self, last: Path) -> None:
@@ -151,7 +151,7 @@ class DistillLoop:
         return self._finish()
 
     def _epoch(self, bar: Progress, task: TaskID, stop: StopRequest) -> None:
-        self.sums, self.num_seen, self.seconds = {}, 0, 0.0
+        self.sums, self.num_seen = {}, 0
         before = time.perf_counter()
         for pixels in self.data.loader.epoch(self.position.epoch, self.position.batch):
             parts = self.step(pixels)
@@ -160,8 +160,7 @@ class DistillLoop:
             self.num_seen += len(pixels)
             self.position.batch += 1
             self.position.step += 1
-            self.seconds = time.perf_counter() - before
-            self.rate = self.num_seen / self.seconds
+            self.rate = self.num_seen / (time.perf_counter() - before)
             bar.update(
                 task,
                 completed=self.position.step,

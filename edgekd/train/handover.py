@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from edgekd.distill.checkpoint import BACKBONE_FORMAT, tensors_hash
-from edgekd.files import NeedsCodeError, load_tensors, read_without_code
+from edgekd.files import NeedsCodeError, read_without_code
 from edgekd.models.student import backbone_state
 from edgekd_bench.errors import GateError, InputError
 from edgekd_bench.manifest import TeacherIdentity, sha256_of
@@ -56,14 +56,13 @@ def read_backbone_weights(path: Path) -> BackboneWeights:
     """
     plain = _plain_content(path)
     if plain is not None and plain.get("format") == BACKBONE_FORMAT:
-        content = load_tensors(path, BACKBONE_FORMAT)
-        metadata = json.loads(content["metadata"])
-        if metadata["tensors_hash"] != tensors_hash(content["tensors"]):
+        metadata = json.loads(plain["metadata"])
+        if metadata["tensors_hash"] != tensors_hash(plain["tensors"]):
             raise InputError(
                 f"{path}: its tensors do not have the hash in its metadata; distil again"
             )
         teacher = TeacherIdentity.model_validate(metadata["teacher"])
-        return BackboneWeights(path, content["tensors"], sha256_of(path), "edgekd", teacher)
+        return BackboneWeights(path, plain["tensors"], sha256_of(path), "edgekd", teacher)
     if plain is not None:
         tensors = _state_dict_in(plain, path)
         return BackboneWeights(path, tensors, sha256_of(path), "state dict", None)
@@ -150,8 +149,7 @@ def _state_dict_in(content: dict[str, Any], path: Path) -> dict[str, torch.Tenso
     tensors = {}
     for name, value in content.items():
         if isinstance(value, torch.Tensor) and "model." in name:
-            short = name[name.rindex("model.") :] if name.count("model.") > 1 else name
-            tensors[short[short.index("model.") :]] = value
+            tensors[name[name.rindex("model.") :]] = value
     if not tensors:
         raise InputError(
             f"{path}: holds no tensors named model.N.…, as an Ultralytics backbone has"

@@ -15,6 +15,7 @@ import yaml
 from core.conftest import MakeConfig
 
 COMMANDS = ("distill", "train", "export", "bench", "report", "run", "demo", "doctor")
+EDGEKD = [sys.executable, "-c", "from edgekd.cli import main; main()"]
 BLOCK = """
 import sys
 class Block:
@@ -29,7 +30,7 @@ main()
 
 
 def edgekd(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from edgekd.cli import main; main()", *arguments]
+    command = [*EDGEKD, *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, timeout=300, check=False
     )
@@ -115,9 +116,7 @@ def test_sigterm_saves_says_so_and_resume_continues(
 ) -> None:
     config = make_config("distill.epochs=400")
     command = [
-        sys.executable,
-        "-c",
-        "from edgekd.cli import main; main()",
+        *EDGEKD,
         "distill",
         str(tmp_path / "config.yaml"),
         "distill.epochs=400",
@@ -141,9 +140,7 @@ def test_kill_9_leaves_a_loadable_checkpoint(tmp_path: Path, make_config: MakeCo
 
     config = make_config()
     command = [
-        sys.executable,
-        "-c",
-        "from edgekd.cli import main; main()",
+        *EDGEKD,
         "distill",
         str(tmp_path / "config.yaml"),
         "distill.epochs=400",
