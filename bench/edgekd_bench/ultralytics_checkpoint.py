@@ -28,7 +28,7 @@ def load_detector(path: Path) -> Any:
     """
     checkpoint = read_checkpoint_file(path)
     model: Any = checkpoint.get("ema") or checkpoint.get("model")
-    _check_is_detector(path, model)
+    check_is_detector(path, model)
     model.args = dict(checkpoint.get("train_args") or {})
     return model.float().eval().requires_grad_(False)
 
@@ -76,18 +76,23 @@ def read_checkpoint_file(path: Path) -> Mapping[str, Any]:
     return checkpoint
 
 
-def _check_is_detector(path: Path, model: Any) -> None:
+def check_is_detector(where: Path | str, model: Any) -> None:
+    """Refuse what is no Ultralytics detector for RGB images.
+
+    Raises:
+        InputError: begins with ``where``.
+    """
     from ultralytics.nn.modules.head import Detect, v10Detect
     from ultralytics.nn.tasks import DetectionModel
 
     if not isinstance(model, DetectionModel):
         raise InputError(
-            f"{path}: not an Ultralytics checkpoint, it holds no Ultralytics network (a backbone "
+            f"{where}: not an Ultralytics checkpoint, it holds no Ultralytics network (a backbone "
             "or a state dict, perhaps); give the detector.pt `edgekd train` wrote"
         )
     if type(model.model[-1]) not in (Detect, v10Detect):  # its subclasses are other tasks
         kind = type(model.model[-1]).__name__
-        raise InputError(f"{path}: ends in a {kind} head; only detectors can be used")
+        raise InputError(f"{where}: ends in a {kind} head; only detectors can be used")
     channels = model.yaml.get("channels", 3)
     if channels != 3:
-        raise InputError(f"{path}: takes {channels} channels; only RGB detectors can be used")
+        raise InputError(f"{where}: takes {channels} channels; only RGB detectors can be used")

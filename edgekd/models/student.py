@@ -15,7 +15,7 @@ from torch import nn
 
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import sha256_of
-from edgekd_bench.ultralytics_checkpoint import load_detector
+from edgekd_bench.ultralytics_checkpoint import check_is_detector, load_detector
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
 _PROBE_SIZE = 256
@@ -80,8 +80,7 @@ def build_detector(model: str, num_classes: int = 80) -> nn.Module:
         raise InputError(f"student.model: Ultralytics knows no model '{model}'") from error
     except (KeyError, TypeError, AttributeError, AssertionError) as error:
         raise InputError(f"student.model: '{model}' is not a detector ({error!r})") from error
-    if type(detector) is not DetectionModel or not hasattr(cast(Any, detector).model[-1], "nl"):
-        raise InputError(f"student.model: '{model}' is not a detection model")
+    check_is_detector(f"student.model: '{model}'", detector)
     return detector
 
 
