@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-import edgekd_bench
 import edgekd_export
+from edgekd.bench_process import bench_in_fresh_process
 from edgekd.config import Config, dump_config, section_hash
 from edgekd.files import require_writable
 from edgekd.stages import Stamps
@@ -189,13 +189,8 @@ class _Stages:
         )
         if self._skip("bench", inputs):
             return read_record(results)
-        record = edgekd_bench.run(
-            models,
-            baselines=baselines,
-            data=config.data,
-            settings=config.bench,
-            out=config.run_dir,
-            progress=self.console,
+        record = bench_in_fresh_process(
+            models, baselines, config.data, config.bench, config.run_dir, self.console
         )
         self.stamps.mark_done("bench", inputs, [results, config.run_dir / "predictions.json"])
         return record

@@ -105,7 +105,8 @@ def time_in_turns(
     """Time each call once a round, in a random order drawn anew each round.
 
     A fixed order would give each model the same predecessor, and with it the same caches, every
-    time: two copies of one network then differ by percents. The draw is seeded.
+    time. The draw is seeded.
+
     Stops after a whole round, once every call has both its minimum time and its minimum count.
     """
     with _garbage_collection_paused():
