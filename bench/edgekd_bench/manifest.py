@@ -57,12 +57,48 @@ class Preprocessing(BaseModel):
     pad_value: int = 114
 
 
+class Calibration(BaseModel):
+    """What the int8 scales rest on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    method: Literal["minmax", "entropy", "percentile"]
+    percentile: float | None = None
+    source: str
+    num_images: int
+    images_sha256: str = Field(description="over the content hashes of the images, in order")
+    cache_sha256: str = Field(description="of the file that holds the measured ranges")
+
+
+class LayerDecision(BaseModel):
+    """What the sensitivity search decided for one layer, most sensitive first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    layer: str
+    sqnr_db: float = Field(description="signal to quantisation noise of the layer's output")
+    precision: Literal["int8", "float"]
+    reason: str
+
+
+class EngineBuild(BaseModel):
+    """What an engine was built by and which machines can load it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    builder: Literal["tensorrt", "tensorrt-rtx"]
+    version: str = Field(description="of TensorRT, as the library reports it")
+    platform: str = Field(description="'linux-x86_64', 'linux-aarch64', …")
+    compute_capability: str | None = Field(description="'8.7'; None: of no GPU in particular")
+    device: str | None = Field(default=None, description="the GPU it was built on, if any")
+    batch: tuple[int, int, int] = Field(description="least, best and most images per inference")
+    dla_core: int | None = None
+    options: dict[str, Any] = Field(default={}, description="workspace, builder level, flags")
+
+
 class Manifest(BaseModel):
     """What an artefact is and where it came from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     format_version: int = FORMAT_VERSION
-    kind: Literal["detector", "onnx"]
+    kind: Literal["detector", "onnx", "engine"]
     sha256: str = Field(
         default="", description="of the artefact itself; empty where it is embedded in it"
     )
@@ -74,11 +110,17 @@ class Manifest(BaseModel):
     end_to_end: bool = Field(
         default=False, description="True: output is (B, K, 6) boxes, no NMS needed"
     )
+    dynamic_batch: bool = Field(default=False, description="True: any number of images at a time")
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    calibration: Calibration | None = None
+    decisions: list[LayerDecision] = []
+    target: str | None = Field(default=None, description="device profile it was made for")
+    engine: EngineBuild | None = None
     num_params: int | None = None
     preprocessing: Preprocessing = Preprocessing()
     parents: list[Parent] = []
     teacher: TeacherIdentity | None = None
+    licence: str | None = Field(default=None, description="under which the artefact may be used")
     parity: Parity = "n/a"
     parity_figures: dict[str, float] = {}
     versions: dict[str, str] = {}

@@ -42,6 +42,33 @@ class Row(BaseModel):
     end_to_end_p50_ms: float
     end_to_end_p90_ms: float
     end_to_end_p99_ms: float
+    device_p50_ms: float | None = Field(
+        default=None, description="computing alone, without copies; None: no such clock"
+    )
+    device_p90_ms: float | None = None
+    device_p99_ms: float | None = None
+    latency_intervals_ms: dict[str, tuple[float, float]] = Field(
+        default={}, description="95 % intervals of the percentiles above, keyed by their field"
+    )
+    latency_quantiles_ms: list[float] = Field(
+        default=[], description="0th to 100th percentile of the host clock, one by one"
+    )
+    num_outliers: int | None = Field(
+        default=None, description="calls beyond p50 + 5 (p75 - p50); counted, never dropped"
+    )
+    throughput_images_per_s: float | None = Field(
+        default=None, description="offline: all images at hand, nobody waits for one of them"
+    )
+    throughput_batch: int | None = None
+    power_w: float | None = Field(default=None, description="mean while the model was timed")
+    energy_j_per_image: float | None = None
+    flags: list[str] = Field(
+        default=[], description="what was wrong with the machine, one sentence each"
+    )
+    map50_95_by_size: dict[str, float | None] = Field(
+        default={}, description="'small', 'medium', 'large' as COCO; None: no such object"
+    )
+    map50_per_class: dict[str, float] = {}
     num_warmup: int
     num_timed: int
     size_mb: float
@@ -73,6 +100,9 @@ class Comparison(BaseModel):
     seeds: list[int | None]
     map50_95_difference: Interval
     latency_p50_ratio: Interval
+    relation: Literal["dominates", "dominated", "trades", "undecided"] = Field(
+        default="undecided", description="the candidate's place in mAP and latency together"
+    )
     text: str
 
 
@@ -84,6 +114,21 @@ class Verdict(BaseModel):
     outcome: Literal["better", "worse", "undecided", "no baseline"]
     num_seeds: int
     comparisons: list[Comparison] = []
+
+
+class SelfCheck(BaseModel):
+    """The same model timed as A and as B: what the harness calls a difference when there is none.
+
+    ``passed`` is False where the interval excludes 1 by more than the tolerance: then no latency
+    comparison of this record can be trusted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    model: str
+    backend: str
+    latency_p50_ratio: Interval
+    tolerance: float
+    passed: bool
 
 
 class BenchRecord(BaseModel):
@@ -98,6 +143,11 @@ class BenchRecord(BaseModel):
     )
     rows: list[Row]
     verdict: Verdict
+    self_checks: list[SelfCheck] = []
+    device_state: dict[str, Any] = Field(
+        default={}, description="clocks, power, temperatures and throttling before and after"
+    )
+    command: list[str] = Field(default=[], description="the command line that repeats it")
 
 
 class SampleBox(BaseModel):
@@ -117,6 +167,7 @@ class SampleImage(BaseModel):
     width: int
     height: int
     truth: list[SampleBox]
+    reason: Literal["sample", "worst"] = "sample"
     predictions: dict[str, list[SampleBox]] = Field(description="keyed by '<model>|<backend>'")
 
 
@@ -126,6 +177,11 @@ class SamplePredictions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     names: dict[int, str]
     images: list[SampleImage]
+    confusion: dict[str, list[list[int]]] = Field(
+        default={},
+        description="keyed by '<model>|<backend>'; row: true class, column: found class, the last "
+        "of each: nothing",
+    )
 
 
 def write_record(path: Path, record: BenchRecord | SamplePredictions) -> None:

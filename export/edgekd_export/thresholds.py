@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Precision = Literal["fp32"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 class ParityThresholds(BaseModel):
