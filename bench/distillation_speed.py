@@ -44,7 +44,7 @@ def plain_rate(options: argparse.Namespace) -> float:
     from edgekd.data.image_manifest import find_images
     from edgekd.models.projector import LinearProjector
     from edgekd.models.student import StudentBackbone, build_detector
-    from edgekd.models.teacher import load_teacher
+    from edgekd.models.teacher_loading import load_teacher
 
     class Photos(Dataset[torch.Tensor]):
         def __init__(self) -> None:

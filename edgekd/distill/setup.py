@@ -21,7 +21,8 @@ from edgekd.data.views import DecodedImages, ViewLoader, ViewRecipe
 from edgekd.distill.module import DistillModule
 from edgekd.distill.targets import LevelPair, match_levels
 from edgekd.models.student import StudentBackbone, build_detector, student_identity
-from edgekd.models.teacher import Teacher, load_teacher
+from edgekd.models.teacher import Teacher
+from edgekd.models.teacher_loading import load_teacher
 from edgekd_bench.detection_data import load_detection_set
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import sha256_of

@@ -7,6 +7,7 @@ from the classifier; otherwise the tensors are named and nothing runs.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ import torch
 from torch import nn
 
 from edgekd.files import read_without_code
+from edgekd.models.hugging_face import weight_files
 from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import sha256_of
 
 StateDict = dict[str, torch.Tensor]
 
@@ -61,11 +64,27 @@ def packaged_weights_file(teacher: PackagedTeacher) -> Path:
 
 
 def read_state_dict(path: Path) -> StateDict:
-    """Tensors of a ``.pth``/``.pt``/``.bin`` or ``.safetensors`` file, without running code in it.
+    """Tensors of a weights file or a Hugging Face folder, without running code in it.
+
+    Args:
+        path: ``.pth``, ``.pt``, ``.bin``, ``.safetensors``, or a folder.
 
     Raises:
         InputError: missing, truncated, not a state dict, or it would need unpickling of code.
     """
+    state: StateDict = {}
+    for file in weight_files(path):
+        state.update(_read_file(file))
+    return state
+
+
+def hash_of_weights(path: Path) -> str:
+    """SHA-256 of a weights file; of a folder, over the hashes of its weights files."""
+    hashes = [sha256_of(file) for file in weight_files(path)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _read_file(path: Path) -> StateDict:
     content = _read_safetensors(path) if path.suffix == ".safetensors" else read_without_code(path)
     for key in ("state_dict", "model", "teacher"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

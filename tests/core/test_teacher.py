@@ -9,7 +9,8 @@ import timm
 import torch
 
 from edgekd.config import TeacherConfig
-from edgekd.models.teacher import Teacher, load_teacher
+from edgekd.models.teacher import Teacher
+from edgekd.models.teacher_loading import load_teacher
 from edgekd.models.teacher_weights import PACKAGED_TEACHERS, packaged_weights_file
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import sha256_of
