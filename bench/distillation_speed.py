@@ -114,13 +114,15 @@ def edgekd_rate(options: argparse.Namespace) -> float:
         )
         data = prepare_data(config)
         loop = DistillLoop(config, data, Console(quiet=True))
+        with loop.fabric.autocast():
+            loop.source.prepare(resumed=False)
 
         def steps() -> Iterator[int]:
             epoch = 0
             while True:
-                for pixels in data.loader.epoch(epoch):
-                    loop.step(pixels)
-                    yield len(pixels)
+                for batch in data.loader.epoch(epoch):
+                    loop.step(batch)
+                    yield len(batch)
                 epoch += 1
 
         return timed(steps(), options)

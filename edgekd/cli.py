@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from edgekd.commands import exporting, measuring, training, whole_job
+from edgekd.commands import caching, exporting, measuring, training, whole_job
 
 app = typer.Typer(
     name="edgekd",
@@ -41,6 +41,7 @@ def _edgekd(
 
 
 app.command()(training.distill)
+app.command()(caching.cache)
 app.command()(training.train)
 app.command()(exporting.export)
 app.command()(measuring.bench)

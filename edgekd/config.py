@@ -95,6 +95,35 @@ class LevelWeights(Strict):
         return {s: w for s, w in ((8, self.p3), (16, self.p4), (32, self.p5)) if w > 0}
 
 
+class TargetsConfig(Strict):
+    """The space in which the student matches the teacher."""
+
+    kind: Literal["standardize", "phi_s"] = Field(
+        "standardize",
+        description="standardize: unit variance per channel; phi_s: principal components rotated "
+        "to equal variance",
+    )
+    components: int | None = Field(
+        None, ge=1, description="phi_s: channels kept; None: as many as the teacher has"
+    )
+
+    @model_validator(mode="after")
+    def _components_need_phi_s(self) -> TargetsConfig:
+        if self.components is not None and self.kind != "phi_s":
+            raise ValueError("components can be chosen with kind 'phi_s' only")
+        return self
+
+
+class CacheConfig(Strict):
+    """Features computed once and kept on disk."""
+
+    enabled: bool = Field(False, description="False: the teacher runs at every step")
+    views: int = Field(8, ge=1, description="fixed views of each image; epochs cycle through them")
+    numbers: Literal["int8", "fp16"] = "int8"
+    pixels: bool = Field(True, description="store the views too, so that nothing is decoded again")
+    folder: Path | None = Field(None, description="None: runs_dir/feature_cache")
+
+
 class DistillConfig(Strict):
     """How the teacher's features go into the student's backbone."""
 
@@ -113,6 +142,8 @@ class DistillConfig(Strict):
         (LossTerm(name="cosine"), LossTerm(name="smooth_l1", weight=0.1)), min_length=1
     )
     levels: LevelWeights = LevelWeights()
+    targets: TargetsConfig = TargetsConfig()
+    cache: CacheConfig = CacheConfig()
     standardize_images: int = Field(256, ge=1, description="images the target statistics come from")
     crop_scale: tuple[float, float] = Field((0.4, 1.0), description="area share of a random crop")
     flip: bool = True

@@ -8,11 +8,8 @@ of timing, so a resumed run sees exactly the views the undisturbed one would hav
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from threading import Lock
 
 import numpy as np
@@ -20,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from edgekd.data.batches import Batch, in_background
 from edgekd.data.image_manifest import ImageEntry
 from edgekd_bench.images import decode_image
 
@@ -149,33 +147,18 @@ class ViewLoader:
         """Views in each batch."""
         return self._batch_size
 
-    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[torch.Tensor]:
-        """Batches ``(B, 3, S, S)`` uint8 of one epoch, from ``start_batch`` on."""
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """Batches of one epoch, from ``start_batch`` on."""
         order = np.random.default_rng([self._recipe.seed, epoch]).permutation(self._indices)
-        batches = [
-            order[b * self._batch_size : (b + 1) * self._batch_size]
+        size = self._batch_size
+        chunks = [
+            [(int(i), epoch) for i in order[b * size : (b + 1) * size]]
             for b in range(start_batch, self.batches_per_epoch)
         ]
-        with ThreadPoolExecutor(self._workers) as pool:
-            pending: deque[list[Future[Pixels]]] = deque()
-            upcoming = iter(batches)
-            try:
-                for batch in islice(upcoming, 2):
-                    pending.append(self._submit(pool, batch, epoch))
-                while pending:
-                    ready = pending.popleft()
-                    following = next(upcoming, None)
-                    if following is not None:
-                        pending.append(self._submit(pool, following, epoch))
-                    yield stack_views([future.result() for future in ready])
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        for views in in_background(self._view, chunks, self._workers):
+            yield Batch(stack_views(views))
 
-    def _submit(
-        self, pool: ThreadPoolExecutor, batch: NDArray[np.int64], epoch: int
-    ) -> list[Future[Pixels]]:
-        return [pool.submit(self._view, int(index), epoch) for index in batch]
-
-    def _view(self, index: int, epoch: int) -> Pixels:
+    def _view(self, wanted: tuple[int, int]) -> Pixels:
+        index, epoch = wanted
         digest = self._decoded.images[index].sha256
         return random_view(self._decoded[index], digest, epoch, self._recipe)

@@ -14,7 +14,7 @@ from torch import nn
 from edgekd.files import load_tensors, save_tensors
 from edgekd_bench.errors import InputError
 
-CHECKPOINT_FORMAT = "edgekd.distill.1"
+CHECKPOINT_FORMAT = "edgekd.distill.2"
 BACKBONE_FORMAT = "edgekd.backbone.1"
 
 
@@ -35,7 +35,7 @@ class Learner:
 
     backbone: nn.Module
     projectors: nn.Module
-    statistics: nn.Module
+    target_space: nn.Module
     optimizer: torch.optim.Optimizer
 
 
@@ -50,7 +50,7 @@ def save_checkpoint(
             "position": asdict(position),
             "backbone": learner.backbone.state_dict(),
             "projectors": learner.projectors.state_dict(),
-            "statistics": learner.statistics.state_dict(),
+            "target_space": learner.target_space.state_dict(),
             "optimizer": learner.optimizer.state_dict(),
         },
         path,
@@ -72,7 +72,7 @@ def load_checkpoint(path: Path, learner: Learner, config_hash: str) -> Position:
         )
     learner.backbone.load_state_dict(content["backbone"])
     learner.projectors.load_state_dict(content["projectors"])
-    learner.statistics.load_state_dict(content["statistics"])
+    learner.target_space.load_state_dict(content["target_space"])
     learner.optimizer.load_state_dict(content["optimizer"])
     return Position(**content["position"])
 

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgekd.data.views import DecodedImages, center_view, stack_views
-from edgekd.distill.targets import LevelPair, TargetStatistics, meet_on_coarser_grid
+from edgekd.distill.targets import LevelPair, meet_on_coarser_grid
 from edgekd.models.student import StudentBackbone
-from edgekd.models.teacher import Teacher
-
-
-def center_batches(
-    decoded: DecodedImages, indices: Sequence[int], size: int, batch_size: int, device: torch.device
-) -> Iterator[torch.Tensor]:
-    """Central squares of the given images: batches ``(B, 3, S, S)`` in ``[0, 1]``."""
-    for start in range(0, len(indices), batch_size):
-        views = [center_view(decoded[i], size) for i in indices[start : start + batch_size]]
-        yield stack_views(views).to(device).float().div_(255)
 
 
 class HeldOutProbe:
@@ -29,22 +18,14 @@ class HeldOutProbe:
     The teacher is frozen and the views are fixed, so its targets are computed once and kept.
 
     Args:
-        batches: held-out images, ``(B, 3, S, S)`` in ``[0, 1]``.
-        teacher: the frozen teacher.
-        statistics: its standardisation.
+        batches: pixels ``(B, 3, S, S)`` uint8 and targets ``{stride: (B, K, H, W)}``.
     """
 
-    def __init__(
-        self,
-        batches: Iterator[torch.Tensor],
-        teacher: Teacher,
-        statistics: TargetStatistics,
-    ) -> None:
-        self._kept: list[tuple[torch.Tensor, dict[int, torch.Tensor]]] = []
-        for images in batches:
-            targets = statistics.standardize(teacher(images))
-            compact = {s: t.to(torch.float16) for s, t in targets.items()}
-            self._kept.append(((images * 255).round().to(torch.uint8), compact))
+    def __init__(self, batches: Iterable[tuple[torch.Tensor, dict[int, torch.Tensor]]]) -> None:
+        self._kept = [
+            (pixels, {stride: t.to(torch.float16) for stride, t in targets.items()})
+            for pixels, targets in batches
+        ]
 
     @torch.no_grad()
     def measure(

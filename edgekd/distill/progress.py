@@ -48,6 +48,21 @@ def epoch_line(line: dict[str, Any], epochs: int) -> str:
     )
 
 
+def filling_progress(console: Console) -> Progress:
+    """Bar over the views that go through the teacher."""
+    return Progress(
+        TextColumn("[bold]fill the feature cache[/]"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=not console.is_terminal,
+        disable=not console.is_terminal,
+    )
+
+
 def distill_progress(console: Console) -> Progress:
     """Bar over all batches with epoch, loss, held-out cosine, images/s and time left."""
     return Progress(

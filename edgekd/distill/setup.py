@@ -19,6 +19,7 @@ from edgekd.data.image_manifest import (
 )
 from edgekd.data.views import DecodedImages, ViewLoader, ViewRecipe
 from edgekd.distill.module import DistillModule
+from edgekd.distill.target_space import TargetSpace
 from edgekd.distill.targets import LevelPair, match_levels
 from edgekd.models.student import StudentBackbone, build_detector, student_identity
 from edgekd.models.teacher import Teacher
@@ -37,6 +38,7 @@ class DistillData:
     manifest: ImageManifest
     decoded: DecodedImages
     loader: ViewLoader
+    recipe: ViewRecipe
     heldout: list[int]
     digest: str
 
@@ -73,7 +75,7 @@ def prepare_data(config: Config) -> DistillData:
         decoded, range(num_heldout, count), options.batch_size, recipe, num_workers(config)
     )
     digest = hashlib.sha256("".join(e.sha256 for e in manifest.images).encode()).hexdigest()
-    return DistillData(manifest, decoded, loader, list(range(num_heldout)), digest)
+    return DistillData(manifest, decoded, loader, recipe, list(range(num_heldout)), digest)
 
 
 def unlabeled_roots(config: Config) -> list[Path]:
@@ -104,9 +106,10 @@ def image_listing_hash(config: Config) -> str:
 
 @dataclass(frozen=True)
 class Models:
-    """Teacher, student and the pairs of levels between them."""
+    """Teacher, target space, student and the pairs of levels between them."""
 
     teacher: Teacher
+    space: TargetSpace
     detector: nn.Module
     module: DistillModule
     pairs: list[LevelPair]
@@ -122,20 +125,24 @@ def prepare_models(config: Config, device: torch.device) -> Models:
     teacher = load_teacher(config.teacher)
     detector = build_detector(config.student.model)
     strides = config.distill.levels.by_stride()
-    pairs = match_levels(strides, teacher.levels)
+    wanted = config.distill.targets
+    space = TargetSpace(teacher.levels, wanted.kind, wanted.components).to(device)
+    pairs = match_levels(strides, space.levels)
     module = DistillModule(StudentBackbone(detector), pairs, config.distill.projector)
     module.requires_grad_(True)
     teacher, module = teacher.to(device), module.to(device)
     if config.distill.channels_last:
         teacher = teacher.to(memory_format=torch.channels_last)
         module = module.to(memory_format=torch.channels_last)
-    return Models(teacher, detector, module.train(), pairs)
+    return Models(teacher, space, detector, module.train(), pairs)
 
 
 def config_hash(config: Config, data: DistillData, teacher_sha256: str) -> str:
     """Hash of all that decides the result; a checkpoint continues only under the same hash."""
     student = student_identity(config.student.model)
-    loop = config.distill.model_copy(update={"workers": 0, "cache_gb": 0.0, "checkpoint_every": 1})
+    cache = config.distill.cache.model_copy(update={"folder": None, "pixels": True})
+    indifferent = {"workers": 0, "cache_gb": 0.0, "checkpoint_every": 1, "cache": cache}
+    loop = config.distill.model_copy(update=indifferent)
     return section_hash(loop, config.seed, config.image_size, student, teacher_sha256, data.digest)
 
 

@@ -17,12 +17,14 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from edgekd.config import Config, dump_config
+from edgekd.data.batches import Batch
 from edgekd.data.color import jitter_color
 from edgekd.distill import checkpoint as saved
+from edgekd.distill.feature_cache.cached_targets import CachedTargets
 from edgekd.distill.interrupt import StopRequest
 from edgekd.distill.metrics_log import MetricsLog
 from edgekd.distill.optimization import build_optimizer, learning_rate
-from edgekd.distill.probe import HeldOutProbe, center_batches
+from edgekd.distill.probe import HeldOutProbe
 from edgekd.distill.progress import announce, distill_progress, epoch_line
 from edgekd.distill.result import DistillResult, StoppedError
 from edgekd.distill.setup import (
@@ -32,7 +34,8 @@ from edgekd.distill.setup import (
     prepare_data,
     prepare_models,
 )
-from edgekd.distill.targets import LEVEL_NAMES, TargetStatistics, meet_on_coarser_grid
+from edgekd.distill.target_source import LiveTargets, TargetSource
+from edgekd.distill.targets import LEVEL_NAMES, meet_on_coarser_grid
 from edgekd.files import load_tensors, require_writable
 from edgekd.losses import WeightedLoss
 from edgekd.memory import keep_freed_memory
@@ -97,20 +100,31 @@ class DistillLoop:
             precision="bf16-mixed" if self.precision == "bf16" else "32-true",
         )
         self.models: Models = prepare_models(config, self.fabric.device)
-        self.statistics = TargetStatistics(self.models.teacher.levels).to(self.fabric.device)
+        self.source = self._target_source()
         optimizer = build_optimizer(self.models.module, self.options.lr, self.options.weight_decay)
         self.module, self.optimizer = self.fabric.setup(self.models.module, optimizer)
         self.loss = WeightedLoss(self.options.losses)
         self.hash = config_hash(config, data, self.models.teacher.identity.sha256)
         self.learner = saved.Learner(
-            self.models.module.backbone, self.models.module.projectors, self.statistics, optimizer
+            self.models.module.backbone,
+            self.models.module.projectors,
+            self.models.space,
+            optimizer,
         )
         self.position = saved.Position()
-        self.total_steps = self.options.epochs * data.loader.batches_per_epoch
+        self.total_steps = self.options.epochs * self.source.loader.batches_per_epoch
         self.warmup_steps = round(self.options.warmup_share * self.total_steps)
         self.sums: dict[str, torch.Tensor] = {}
         self.num_seen = 0
         self.rate, self.cosine = 0.0, 0.0
+
+    def _target_source(self) -> TargetSource:
+        device = self.fabric.device
+        if not self.options.cache.enabled:
+            return LiveTargets(self.config, self.data, self.models, device)
+        return CachedTargets(
+            self.config, self.data, self.models, device, self.precision, self.console
+        )
 
     def restore(self, last: Path) -> None:
         """Continue from ``last.pt``."""
@@ -124,11 +138,8 @@ class DistillLoop:
         if self.position.step:
             self.console.print(f"resuming at step {self.position.step} of {self.total_steps}")
         with self.fabric.autocast():
-            if self.position.step == 0:
-                self.statistics.measure(self.models.teacher, self._statistics_batches())
-            probe = HeldOutProbe(
-                self._center_batches(self.data.heldout), self.models.teacher, self.statistics
-            )
+            self.source.prepare(resumed=self.position.step > 0)
+            probe = HeldOutProbe(self.source.heldout())
         started = self.position.step
         first_epoch = self.position.epoch + 1
         with (
@@ -153,11 +164,11 @@ class DistillLoop:
     def _epoch(self, bar: Progress, task: TaskID, stop: StopRequest) -> None:
         self.sums, self.num_seen = {}, 0
         before = time.perf_counter()
-        for pixels in self.data.loader.epoch(self.position.epoch, self.position.batch):
-            parts = self.step(pixels)
+        for batch in self.source.loader.epoch(self.position.epoch, self.position.batch):
+            parts = self.step(batch)
             for name, value in parts.items():
                 self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
-            self.num_seen += len(pixels)
+            self.num_seen += len(batch)
             self.position.batch += 1
             self.position.step += 1
             self.rate = self.num_seen / (time.perf_counter() - before)
@@ -173,11 +184,11 @@ class DistillLoop:
                 self._save("last.pt")
                 raise StoppedError(self._stopped_message(stop.requested), stop.requested)
 
-    def step(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """One optimiser step on views ``(B, 3, S, S)`` uint8; returns the loss and its parts."""
-        images = pixels.to(self.fabric.device, non_blocking=True).float().div_(255)
+    def step(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """One optimiser step on a batch of views; returns the loss and its parts."""
+        images = batch.pixels.to(self.fabric.device, non_blocking=True).float().div_(255)
         with self.fabric.autocast():
-            targets = self.statistics.standardize(self.models.teacher(images))
+            targets = self.source.targets(batch, images)
         seed = self.config.seed * 1_000_003 + self.position.step
         projected = self.module(jitter_color(images, self.options.color_jitter, seed))
         total, parts = self._loss(projected, targets)
@@ -212,7 +223,7 @@ class DistillLoop:
             module = self.models.module
             cosines = probe.measure(module.backbone, module.projectors, self.models.pairs)
         self.cosine = sum(cosines.values()) / len(cosines)
-        batches = max(1, self.num_seen // self.data.loader.batch_size)
+        batches = max(1, self.num_seen // self.source.loader.batch_size)
         self.position.epoch += 1
         self.position.batch = 0
         line: dict[str, Any] = {"epoch": self.position.epoch, "step": self.position.step}
@@ -284,18 +295,4 @@ class DistillLoop:
         return (
             f"stopped by {signal_name} after step {self.position.step} of {self.total_steps}; "
             f"saved {self.folder / 'last.pt'}; continue with --resume (`edgekd run` does so itself)"
-        )
-
-    def _statistics_batches(self) -> Any:
-        count = min(self.options.standardize_images, len(self.data.decoded))
-        first = len(self.data.heldout)
-        return self._center_batches(list(range(first, min(first + count, len(self.data.decoded)))))
-
-    def _center_batches(self, indices: list[int]) -> Any:
-        return center_batches(
-            self.data.decoded,
-            indices,
-            self.config.image_size,
-            self.options.batch_size,
-            self.fabric.device,
         )

@@ -14,12 +14,14 @@ import torch
 from core.conftest import MakeConfig
 
 import edgekd
+from edgekd.data.batches import Batch
 from edgekd.distill import StoppedError
 from edgekd.distill.checkpoint import BACKBONE_FORMAT, tensors_hash
 from edgekd.distill.interrupt import StopRequest
 from edgekd.distill.metrics_log import read_metrics
 from edgekd.distill.optimization import learning_rate
-from edgekd.distill.targets import TargetStatistics, match_levels, meet_on_coarser_grid
+from edgekd.distill.target_space import TargetSpace
+from edgekd.distill.targets import match_levels, meet_on_coarser_grid
 from edgekd.models.student import backbone_state, build_detector
 from edgekd.models.teacher import TeacherLevel
 from edgekd_bench.errors import InputError
@@ -74,12 +76,12 @@ def _run_until(config: edgekd.config.Config, steps: int) -> None:  # type: ignor
 
     original, count = trainer.DistillLoop.step, 0
 
-    def counted(self: trainer.DistillLoop, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def counted(self: trainer.DistillLoop, batch: Batch) -> dict[str, torch.Tensor]:
         nonlocal count
         count += 1
         if count == steps:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, pixels)
+        return original(self, batch)
 
     trainer.DistillLoop.step = counted  # type: ignore[method-assign]
     try:
@@ -207,10 +209,10 @@ def test_statistics_standardise() -> None:
         def __call__(self, images: torch.Tensor) -> dict[int, torch.Tensor]:
             return {16: torch.cat([images * 7 + 3, torch.ones_like(images[:, :1])], 1)}
 
-    statistics = TargetStatistics([TeacherLevel(16, 4)])
+    space = TargetSpace([TeacherLevel(16, 4)], "standardize")
     batches = [torch.rand(4, 3, 5, 5) for _ in range(3)]
-    assert statistics.measure(Fake(), batches) == 12  # type: ignore[arg-type]
-    out = statistics.standardize(Fake()(torch.cat(batches)))[16]
+    assert space.measure(Fake(), batches) == 12  # type: ignore[arg-type]
+    out = space(Fake()(torch.cat(batches)))[16]
     assert out[:, :3].mean((0, 2, 3)).abs().max() < 1e-4
     assert (out[:, :3].std((0, 2, 3)) - 1).abs().max() < 0.01
     assert out[:, 3].abs().max() < 1e-3  # a constant channel stays silent

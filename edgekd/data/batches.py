@@ -1,0 +1,47 @@
+"""What the distillation loop is fed, and how it is prepared ahead of the loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_AHEAD = 2  # batches; more only holds memory
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Views ``(B, 3, S, S)`` uint8 and, out of a cache, their features ``(B, bytes)`` uint8."""
+
+    pixels: torch.Tensor
+    features: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def in_background(
+    work: Callable[[Item], Result], chunks: Sequence[Sequence[Item]], workers: int
+) -> Iterator[list[Result]]:
+    """Apply ``work`` to every item with threads, some chunks ahead of the consumer, in order."""
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque[list[Future[Result]]] = deque()
+        upcoming = iter(chunks)
+        try:
+            for chunk in islice(upcoming, _AHEAD):
+                pending.append([pool.submit(work, item) for item in chunk])
+            while pending:
+                ready = pending.popleft()
+                following = next(upcoming, None)
+                if following is not None:
+                    pending.append([pool.submit(work, item) for item in following])
+                yield [future.result() for future in ready]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
