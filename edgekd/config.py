@@ -66,14 +66,18 @@ class UnlabeledConfig(Strict):
 class LossTerm(Strict):
     """One summand of the distillation loss."""
 
-    name: Literal["cosine", "smooth_l1", "mse", "kl"]
+    name: Literal["cosine", "smooth_l1", "mse", "kl", "gram", "relation", "pkd"]
     weight: float = Field(1.0, gt=0)
-    temperature: float | None = Field(None, gt=0, description="kl only; default 1")
+    temperature: float | None = Field(
+        None, gt=0, description="of cosine (default: none), kl (default 1), relation (default 0.1)"
+    )
 
     @model_validator(mode="after")
-    def _only_kl_has_temperature(self) -> LossTerm:
-        if self.temperature is not None and self.name != "kl":
-            raise ValueError(f"loss '{self.name}' takes no temperature (only 'kl' does)")
+    def _only_some_have_temperature(self) -> LossTerm:
+        if self.temperature is not None and self.name not in ("cosine", "kl", "relation"):
+            raise ValueError(
+                f"loss '{self.name}' takes no temperature ('cosine', 'kl' and 'relation' do)"
+            )
         return self
 
 

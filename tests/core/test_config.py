@@ -33,7 +33,7 @@ def write(tmp_path: Path, text: str) -> Path:
         ("{}", ["image_size"], "write key.sub=value"),
         ("image_size: 64", ["image_size.x=1"], "'image_size' is not a section"),
         ("name: ../up", [], "name:"),
-        ("{}", ["distill.losses=[{name: cosine, temperature: 2}]"], "takes no temperature"),
+        ("{}", ["distill.losses=[{name: mse, temperature: 2}]"], "takes no temperature"),
         ("{}", ["distill.levels={p3: 0, p4: 0, p5: 0}"], "every level has weight 0"),
         ("{}", ["distill.losses=[]"], "distill.losses"),
     ],
