@@ -21,6 +21,8 @@ from edgekd_bench.errors import InputError
 from edgekd_bench.settings import BenchSettings
 from edgekd_export.settings import ExportSettings
 
+Scope = Literal["backbone", "backbone+neck"]
+
 
 class Strict(BaseModel):
     """Base of every section: immutable, and an unknown key is an error."""
@@ -38,6 +40,9 @@ class TeacherConfig(Strict):
     )
     weights: Path | None = Field(
         None, description="local weights, a file or a Hugging Face folder; never downloaded"
+    )
+    blocks: tuple[int, ...] = Field(
+        (), description="ViT blocks whose tokens are the target, side by side; (): the last"
     )
     random_weights: bool = Field(
         False, description="run without trained weights (speed measurements only)"
@@ -132,6 +137,9 @@ class DistillConfig(Strict):
     """How the teacher's features go into the student's backbone."""
 
     epochs: int = Field(20, ge=1)
+    scope: Scope = Field(
+        "backbone", description="which layers learn; 'backbone+neck' taps the detect head's inputs"
+    )
     batch_size: int = Field(32, ge=2)
     lr: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.02, ge=0)

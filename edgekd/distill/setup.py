@@ -128,7 +128,9 @@ def prepare_models(config: Config, device: torch.device) -> Models:
     wanted = config.distill.targets
     space = TargetSpace(teacher.levels, wanted.kind, wanted.components).to(device)
     pairs = match_levels(strides, space.levels)
-    module = DistillModule(StudentBackbone(detector), pairs, config.distill.projector)
+    module = DistillModule(
+        StudentBackbone(detector, config.distill.scope), pairs, config.distill.projector
+    )
     module.requires_grad_(True)
     teacher, module = teacher.to(device), module.to(device)
     if config.distill.channels_last:
@@ -143,7 +145,15 @@ def config_hash(config: Config, data: DistillData, teacher_sha256: str) -> str:
     cache = config.distill.cache.model_copy(update={"folder": None, "pixels": True})
     indifferent = {"workers": 0, "cache_gb": 0.0, "checkpoint_every": 1, "cache": cache}
     loop = config.distill.model_copy(update=indifferent)
-    return section_hash(loop, config.seed, config.image_size, student, teacher_sha256, data.digest)
+    return section_hash(
+        loop,
+        config.seed,
+        config.image_size,
+        student,
+        teacher_sha256,
+        str(config.teacher.blocks),
+        data.digest,
+    )
 
 
 def _val_images(data: Path | None) -> dict[str, Path]:

@@ -252,7 +252,7 @@ class DistillLoop:
         path = self.config.run_dir / "student_backbone.pt"
         digest = saved.save_backbone(
             path,
-            backbone_state(self.models.detector),
+            backbone_state(self.models.detector, self.options.scope),
             {
                 **self._metadata(),
                 "best_epoch": self.position.best_epoch,
@@ -281,6 +281,7 @@ class DistillLoop:
         return {
             "config_hash": self.hash,
             "student": self.config.student.model,
+            "scope": self.options.scope,
             "image_size": self.config.image_size,
             "epochs": self.options.epochs,
             "seed": self.config.seed,

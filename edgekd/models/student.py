@@ -6,6 +6,7 @@ layers are backbone, and one small forward pass says which stride each of them h
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from edgekd.config import Scope
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import sha256_of
 from edgekd_bench.ultralytics_checkpoint import check_is_detector, load_detector
@@ -32,19 +34,22 @@ class Tap:
 
 
 class StudentBackbone(nn.Module):
-    """The backbone layers of a detector; returns the tapped maps.
+    """The backbone layers of a detector, with or without its neck; returns the tapped maps.
 
     Args:
         detector: an Ultralytics ``DetectionModel``. Its layers are shared, not copied.
+        scope: ``backbone``: tapped are its last layers of stride 8, 16 and 32; ``backbone+neck``:
+            everything before the detect head, tapped at the head's own inputs.
     """
 
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, detector: nn.Module, scope: Scope = "backbone") -> None:
         super().__init__()
-        num_layers = backbone_depth(detector)
-        layers = list(cast(Any, detector).model)[:num_layers]
+        modules = list(cast(Any, detector).model)
+        layers = modules[: scope_depth(detector, scope)]
         # Named `model` so that tensor names equal the detector's own: model.0.conv.weight, …
         self.model = nn.ModuleList(layers)
-        self.taps = _find_taps(layers)
+        candidates = range(len(layers)) if scope == "backbone" else modules[-1].f
+        self.taps = _find_taps(layers, candidates)
 
     def forward(self, images: torch.Tensor) -> dict[int, torch.Tensor]:
         """Tapped maps by stride.
@@ -94,9 +99,16 @@ def backbone_depth(detector: nn.Module) -> int:
     return len(cast(Any, detector).yaml["backbone"])
 
 
-def backbone_state(detector: nn.Module) -> dict[str, torch.Tensor]:
-    """The backbone's tensors (parameters and buffers) under the detector's own names."""
-    depth = backbone_depth(detector)
+def scope_depth(detector: nn.Module, scope: Scope) -> int:
+    """Number of layers that are distilled: the backbone's, or all but the detect head."""
+    if scope == "backbone":
+        return backbone_depth(detector)
+    return len(cast(Any, detector).model) - 1
+
+
+def backbone_state(detector: nn.Module, scope: Scope = "backbone") -> dict[str, torch.Tensor]:
+    """The distilled layers' tensors (parameters and buffers) under the detector's own names."""
+    depth = scope_depth(detector, scope)
     return {
         name: tensor
         for name, tensor in detector.state_dict().items()
@@ -119,8 +131,8 @@ def _run_layers(layers: list[nn.Module], images: torch.Tensor) -> list[Any]:
     return outputs
 
 
-def _find_taps(layers: list[nn.Module]) -> tuple[Tap, ...]:
-    """The last backbone layer of stride 8, 16 and 32."""
+def _find_taps(layers: list[nn.Module], candidates: Iterable[int]) -> tuple[Tap, ...]:
+    """The last of the candidates of stride 8, 16 and 32."""
     training = [layer.training for layer in layers]
     for layer in layers:
         layer.eval()
@@ -129,11 +141,12 @@ def _find_taps(layers: list[nn.Module]) -> tuple[Tap, ...]:
     for layer, mode in zip(layers, training, strict=True):
         layer.train(mode)
     found: dict[int, Tap] = {}
-    for index, output in enumerate(outputs):
+    for index in candidates:
+        output = outputs[index]
         if isinstance(output, torch.Tensor):
             stride = _PROBE_SIZE // output.shape[-1]
             found[stride] = Tap(stride, index, output.shape[1])
     missing = [stride for stride in STRIDES if stride not in found]
     if missing:
-        raise InputError(f"student.model: its backbone has no layer of stride {missing}")
+        raise InputError(f"student.model: no layer to tap has stride {missing}")
     return tuple(found[stride] for stride in STRIDES)

@@ -36,6 +36,10 @@ class Teacher(nn.Module):
         backbone: a timm model with ``forward_intermediates``.
         identity: name, licence and hash, carried into every artefact.
         mean, std: of the pixels it was trained on, in ``[0, 1]``.
+        blocks: ViT blocks, counted from 0, whose patch tokens are put side by side; (): the last.
+
+    Raises:
+        InputError: blocks the network does not have.
     """
 
     mean: torch.Tensor
@@ -47,6 +51,7 @@ class Teacher(nn.Module):
         identity: TeacherIdentity,
         mean: tuple[float, ...],
         std: tuple[float, ...],
+        blocks: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -56,7 +61,7 @@ class Teacher(nn.Module):
         self._patch_size = patch_size_of(backbone)
         self._positions = PositionGrid.of(backbone)
         self._norm = _final_map_norm(backbone)
-        self._indices, self.levels = _choose_levels(backbone, self._patch_size)
+        self._indices, self.levels = _choose_levels(backbone, self._patch_size, blocks)
         self.requires_grad_(False)
         self.eval()
 
@@ -87,7 +92,7 @@ class Teacher(nn.Module):
         return {level.stride: m for level, m in zip(self.levels, maps, strict=True)}
 
     def _patch_map(self, images: torch.Tensor) -> torch.Tensor:
-        """Final-norm patch tokens ``(B, D, H / 16, W / 16)``, without CLS and register tokens."""
+        """Patch tokens after the final norm ``(B, D, H / 16, W / 16)``: no CLS, no registers."""
         patch = cast(int, self._patch_size)
         if patch != 16:
             size = [side * patch // 16 for side in images.shape[-2:]]
@@ -96,10 +101,10 @@ class Teacher(nn.Module):
             )
         if self._positions is not None:
             self._positions.fit(images.shape[-2] // patch, images.shape[-1] // patch)
-        (tokens,) = cast(Any, self.backbone).forward_intermediates(
-            images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+        maps = cast(Any, self.backbone).forward_intermediates(
+            images, indices=self._indices, norm=True, output_fmt="NCHW", intermediates_only=True
         )
-        return cast(torch.Tensor, tokens)
+        return torch.cat(maps, dim=1)
 
 
 def patch_size_of(backbone: nn.Module) -> int | None:
@@ -119,13 +124,19 @@ def _final_map_norm(backbone: nn.Module) -> nn.Module | None:
 
 
 def _choose_levels(
-    backbone: nn.Module, patch_size: int | None
+    backbone: nn.Module, patch_size: int | None, blocks: tuple[int, ...]
 ) -> tuple[list[int], tuple[TeacherLevel, ...]]:
     """Indices for ``forward_intermediates`` and the levels they give."""
     info = cast(Any, backbone).feature_info
     entries: list[dict[str, Any]] = list(getattr(info, "info", info))
     if patch_size is not None:
-        return [-1], (TeacherLevel(16, int(entries[-1]["num_chs"])),)
+        chosen_blocks = sorted(set(blocks)) or [len(entries) - 1]
+        if chosen_blocks[-1] >= len(entries) or chosen_blocks[0] < 0:
+            raise InputError(f"teacher.blocks: the teacher has blocks 0 to {len(entries) - 1}")
+        channels = sum(int(entries[block]["num_chs"]) for block in chosen_blocks)
+        return chosen_blocks, (TeacherLevel(16, channels),)
+    if blocks:
+        raise InputError("teacher.blocks: this teacher is no ViT; its levels are its strides")
     last: dict[int, tuple[int, int]] = {}
     for index, entry in enumerate(entries):
         last[int(entry["reduction"])] = (index, int(entry["num_chs"]))

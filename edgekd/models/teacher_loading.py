@@ -67,7 +67,7 @@ def load_teacher(config: TeacherConfig) -> Teacher:
     identity = TeacherIdentity(
         name=name, licence=config.licence or loaded.licence, sha256=loaded.sha256
     )
-    return Teacher(loaded.backbone, identity, mean, std)
+    return Teacher(loaded.backbone, identity, mean, std, config.blocks)
 
 
 def _load(config: TeacherConfig) -> _Loaded:

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from edgekd.config import Scope
 from edgekd.distill.checkpoint import BACKBONE_FORMAT, tensors_hash
 from edgekd.files import NeedsCodeError, read_without_code
 from edgekd.models.student import backbone_state
@@ -32,6 +33,7 @@ class BackboneWeights:
     sha256: str
     source: str
     teacher: TeacherIdentity | None
+    scope: Scope = "backbone"
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,12 @@ class HandoverProof:
     num_equal: int
     num_total: int
     tensors_hash: str
+    scope: Scope = "backbone"
 
     def __str__(self) -> str:
         return (
-            f"{self.num_equal} of {self.num_total} backbone tensors equal, hash {self.tensors_hash}"
+            f"{self.num_equal} of {self.num_total} {self.scope} tensors equal, "
+            f"hash {self.tensors_hash}"
         )
 
 
@@ -62,7 +66,8 @@ def read_backbone_weights(path: Path) -> BackboneWeights:
                 f"{path}: its tensors do not have the hash in its metadata; distil again"
             )
         teacher = TeacherIdentity.model_validate(metadata["teacher"])
-        return BackboneWeights(path, plain["tensors"], sha256_of(path), "edgekd", teacher)
+        scope = metadata.get("scope", "backbone")
+        return BackboneWeights(path, plain["tensors"], sha256_of(path), "edgekd", teacher, scope)
     if plain is not None:
         tensors = _state_dict_in(plain, path)
         return BackboneWeights(path, tensors, sha256_of(path), "state dict", None)
@@ -77,7 +82,7 @@ def load_backbone(detector: nn.Module, weights: BackboneWeights) -> None:
     Raises:
         InputError: weights of another model; names the first tensors that differ.
     """
-    own = backbone_state(detector)
+    own = backbone_state(detector, weights.scope)
     missing = sorted(set(own) - set(weights.tensors))
     misshapen = [
         f"{name} {tuple(weights.tensors[name].shape)} instead of {tuple(own[name].shape)}"
@@ -105,7 +110,7 @@ def prove_handover(detectors: dict[str, nn.Module], weights: BackboneWeights) ->
     """
     proof = HandoverProof(0, 0, "")
     for role, detector in detectors.items():
-        own = backbone_state(detector)
+        own = backbone_state(detector, weights.scope)
         different = [
             name
             for name, tensor in own.items()
@@ -114,7 +119,7 @@ def prove_handover(detectors: dict[str, nn.Module], weights: BackboneWeights) ->
             )
         ]
         digest = tensors_hash({name: weights.tensors[name] for name in own})
-        proof = HandoverProof(len(own) - len(different), len(own), digest)
+        proof = HandoverProof(len(own) - len(different), len(own), digest, weights.scope)
         if different:
             raise GateError(
                 f"hand-over failed: {proof.num_total - proof.num_equal} of {proof.num_total} "

@@ -57,6 +57,19 @@ def test_it_learns_and_leaves_everything_it_promises(make_config: MakeConfig) ->
     assert metadata["teacher"]["name"].startswith("test_efficientnet")
 
 
+def test_the_neck_can_learn_too_and_is_handed_over(
+    make_config: MakeConfig, labelled_set: Path
+) -> None:
+    config = make_config("distill.epochs=1", "distill.scope=backbone+neck", f"data={labelled_set}")
+    result = edgekd.distill.run(config)
+    own = backbone_state(build_detector("yolo11n.yaml"), "backbone+neck")
+    tensors = tensors_of(result.backbone)
+    assert set(tensors) == set(own) > set(backbone_state(build_detector("yolo11n.yaml")))
+    trained = edgekd.train.run(config, backbone_weights=result.backbone)
+    assert trained.handover is not None
+    assert trained.handover.num_equal == trained.handover.num_total == len(own)
+
+
 def test_a_stopped_and_resumed_run_ends_bit_identical(make_config: MakeConfig) -> None:
     whole = edgekd.distill.run(make_config("name=whole", "distill.epochs=3"))
     config = make_config("name=parts", "distill.epochs=3")

@@ -43,6 +43,18 @@ def test_taps(family: str) -> None:
     assert names == set(backbone.state_dict())
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_neck_taps_are_the_inputs_of_the_detect_head(family: str) -> None:
+    detector = build_detector(f"{family}.yaml", num_classes=2)
+    student = StudentBackbone(detector, "backbone+neck")
+    head = detector.model[-1]  # type: ignore[index]
+    strides = [int(stride) for stride in detector.stride]  # type: ignore[union-attr]
+    expected = {s: f for s, f in zip(strides, head.f, strict=True) if s in (8, 16, 32)}  # type: ignore[union-attr]
+    assert {tap.stride: tap.layer for tap in student.taps} == expected
+    assert set(backbone_state(detector, "backbone+neck")) == set(student.state_dict())
+    assert not any(".dfl." in name for name in student.state_dict())
+
+
 def test_tapped_maps_equal_the_detectors_own() -> None:
     detector = build_detector("yolo11n.yaml", num_classes=2).eval()
     backbone = StudentBackbone(detector).eval()

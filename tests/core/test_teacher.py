@@ -98,6 +98,27 @@ def test_dinov3_layout_drops_cls_and_register_tokens() -> None:
     assert torch.allclose(teacher(images)[16], expected, atol=1e-5)
 
 
+def test_several_blocks_stand_side_by_side() -> None:
+    options = {"name": "test_vit", "random_weights": True}
+    last = load_teacher(TeacherConfig(**options))
+    depth = len(last.backbone.blocks)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    both = load_teacher(TeacherConfig(**options, blocks=(depth - 1, 1)))
+    both.backbone.load_state_dict(last.backbone.state_dict())
+    images = torch.rand(1, 3, 64, 64)
+    (level,) = both.levels
+    width = last.levels[0].channels
+    assert level.channels == 2 * width
+    maps = both(images)[16]
+    assert torch.allclose(maps[:, width:], last(images)[16], atol=1e-6)
+    assert not torch.allclose(maps[:, :width], maps[:, width:], atol=0.1)
+    with pytest.raises(InputError, match="has blocks 0 to"):
+        load_teacher(TeacherConfig(**options, blocks=(99,)))
+    with pytest.raises(InputError, match="no ViT"):
+        random = {"name": "test_efficientnet", "random_weights": True}
+        load_teacher(TeacherConfig(**random, blocks=(1,)))
+
+
 def test_patch_14_is_fed_so_that_it_meets_the_stride_16_grid() -> None:
     backbone = timm.create_model(
         "vit_small_patch14_dinov2",

@@ -111,6 +111,7 @@ class CachedTargets:
         grids = {level.stride: _grid(side, level.stride) for level in self._models.space.levels}
         return CacheDescription(
             teacher=self._models.teacher.identity,
+            blocks=config.teacher.blocks,
             precision=precision,
             image_size=side,
             crop_scale=recipe.crop_scale,

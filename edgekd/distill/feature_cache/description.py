@@ -57,6 +57,7 @@ class CacheDescription(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     format_version: int = CACHE_FORMAT
     teacher: TeacherIdentity
+    blocks: tuple[int, ...] = Field(description="of a ViT; empty: the last")
     precision: str = Field(description="arithmetic of the teacher's forward pass")
     image_size: int
     crop_scale: tuple[float, float]
