@@ -178,6 +178,15 @@ class TrainConfig(Strict):
     checkpoint: Literal["last", "best"] = Field(
         "last", description="'best' picks the epoch on the val set, which flatters every number"
     )
+    backbone_lr: float = Field(
+        1.0, gt=0, le=1, description="learning rate of handed-over layers, relative to the others"
+    )
+    freeze_epochs: int = Field(
+        0, ge=0, description="epochs at the start in which handed-over layers do not learn"
+    )
+    recalibrate_images: int = Field(
+        0, ge=0, description="labelled images that renew the batch statistics of handed-over layers"
+    )
     channels_last: bool = True
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="as for distillation")
     ultralytics: dict[str, Any] = Field({}, description="any further Ultralytics train argument")

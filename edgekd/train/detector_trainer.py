@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,14 @@ from torch import nn
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
+from edgekd.config import TrainConfig
+from edgekd.train.backbone_care import (
+    handed_over_layers,
+    recalibrate_batch_norm,
+    scale_learning_rate,
+    set_frozen,
+    student_of,
+)
 from edgekd.train.cpu_autocast import cpu_bf16_steps
 from edgekd.train.handover import BackboneWeights, HandoverProof, load_backbone, prove_handover
 from edgekd.train.prefetch import PrefetchLoader
@@ -43,6 +51,7 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         cpu_bf16: bf16 autocast on the CPU (on a GPU it is Ultralytics' own ``amp``).
         val_every: epochs between validations.
         keep_best: also keep the epoch with the best validation.
+        care: how handed-over layers are treated; see ``backbone_care``.
         on_proof: called with the proof before the first step.
         on_epoch: called with (epochs done, metrics) after each epoch.
     """
@@ -57,6 +66,7 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         cpu_bf16: bool,
         val_every: int,
         keep_best: bool,
+        care: TrainConfig,
         on_proof: Callable[[HandoverProof], None],
         on_epoch: Callable[[int, dict[str, float]], None],
     ) -> None:
@@ -65,11 +75,13 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         self._cpu_bf16 = cpu_bf16
         self._val_every = val_every
         self._keep_best = keep_best
+        self._care = care
         self._on_proof = on_proof
         self.proof: HandoverProof | None = None
         self._saved_at = time.monotonic()
         super().__init__(overrides=overrides)
         self.add_callback("on_train_start", _start)
+        self.add_callback("on_train_epoch_start", lambda t: t.freeze_or_release())
         self.add_callback("on_fit_epoch_end", lambda t: on_epoch(t.epoch + 1, dict(t.metrics)))
 
     def _do_train(self) -> None:
@@ -147,9 +159,51 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
         """
         if self._weights is None or self.start_epoch > 0:
             return  # nothing was handed over, or the proof was given when this training began
-        detectors = {"model": unwrap_model(self.model), "EMA": self.ema.ema}
+        detectors = {
+            "model": student_of(unwrap_model(self.model)),
+            "EMA": student_of(self.ema.ema),
+        }
         self.proof = prove_handover(detectors, self._weights)
         self._on_proof(self.proof)
+
+    def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Ultralytics' own, with another learning rate for handed-over layers."""
+        optimizer = super().build_optimizer(model, *args, **kwargs)
+        if self._weights is not None and self._care.backbone_lr != 1:
+            scale_learning_rate(optimizer, self._handed_over(), self._care.backbone_lr)
+        return optimizer
+
+    def freeze_or_release(self) -> None:
+        """At the start of an epoch: handed-over layers rest in the first ones."""
+        if self._weights is None or not self._care.freeze_epochs:
+            return
+        if self.epoch in (self.start_epoch, self._care.freeze_epochs):
+            set_frozen(self, self._handed_over(), self.epoch < self._care.freeze_epochs)
+
+    def recalibrate(self) -> None:
+        """Before the first step, and after the proof: it changes what was handed over."""
+        wanted = self._care.recalibrate_images
+        if self._weights is None or self.start_epoch > 0 or not wanted:
+            return
+        detector = student_of(unwrap_model(self.model))
+        recalibrate_batch_norm(detector, self._handed_over(), self._labelled_images(wanted))
+        for name, value in detector.named_buffers():
+            student_of(self.ema.ema).get_buffer(name).copy_(value)
+
+    def _labelled_images(self, count: int) -> Iterator[torch.Tensor]:
+        """Training batches as the network will see them, ``count`` images or a few more."""
+        seen = 0
+        while seen < count:
+            for batch in self.train_loader:
+                images = self.preprocess_batch(batch)["img"]
+                yield images
+                seen += len(images)
+                if seen >= count:
+                    return
+
+    def _handed_over(self) -> list[nn.Module]:
+        assert self._weights is not None, "only handed-over layers are treated"
+        return handed_over_layers(unwrap_model(self.model), self._weights.scope)
 
     def drop_rows_to_be_repeated(self) -> None:
         """After a stop, cut ``results.csv`` back to the checkpoint's epoch."""
@@ -162,4 +216,5 @@ class HandoverTrainer(DetectionTrainer):  # type: ignore[misc]
 
 def _start(trainer: HandoverTrainer) -> None:
     trainer.prove()
+    trainer.recalibrate()
     trainer.drop_rows_to_be_repeated()

@@ -142,6 +142,7 @@ def _build_trainer(
         cpu_bf16=bf16 and device.type == "cpu",
         val_every=config.train.val_every,
         keep_best=config.train.checkpoint == "best",
+        care=config.train,
         on_proof=lambda proof: console.print(f"hand-over {folder.name}: {proof}"),
         on_epoch=TrainProgress(
             console, label, config.train.epochs, labelled.num_train, config.train.val_every
