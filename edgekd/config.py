@@ -163,6 +163,9 @@ class DistillConfig(Strict):
     heldout_share: float = Field(0.05, gt=0, lt=0.5, description="images kept for the cosine probe")
     heldout_max: int = Field(256, ge=1)
     checkpoint_every: int = Field(10, ge=1, description="epochs between checkpoint_epoch_N.pt")
+    checkpoint_minutes: float = Field(
+        10, gt=0, description="last.pt is never older than this, however long an epoch is"
+    )
     workers: int = Field(0, ge=0, description="decoding threads; 0: one per core, at most 8")
     cache_gb: float = Field(2.0, ge=0, description="memory for decoded images")
 

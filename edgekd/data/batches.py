@@ -11,9 +11,39 @@ from typing import TypeVar
 
 import torch
 
+from edgekd_bench.errors import InputError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _AHEAD = 2  # batches; more only holds memory
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all processes of the job."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+
+def whole_batch(batch_size: int, num_images: int, world: World) -> int:
+    """Views of a batch over all processes: as configured, or all images where there are fewer.
+
+    Raises:
+        InputError: the processes cannot share it equally.
+    """
+    whole = min(batch_size, num_images)
+    whole = whole - whole % world.size if whole < batch_size else whole
+    if whole == 0 or whole % world.size:
+        raise InputError(
+            f"distill.batch_size {batch_size} cannot be shared equally by {world.size} processes"
+        )
+    return whole
 
 
 @dataclass(frozen=True)

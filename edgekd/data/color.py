@@ -11,13 +11,17 @@ import torch
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def jitter_color(images: torch.Tensor, strength: float, seed: int) -> torch.Tensor:
+def jitter_color(
+    images: torch.Tensor, strength: float, seed: int, rank: int = 0, world_size: int = 1
+) -> torch.Tensor:
     """Random brightness, contrast and saturation per image.
 
     Args:
         images: ``(B, 3, H, W)`` in ``[0, 1]``.
         strength: each factor is drawn from ``[1 - strength, 1 + strength]``.
         seed: fixes the draw.
+        rank, world_size: ``images`` are every ``world_size``-th of a batch, from ``rank`` on; each
+            gets what it would get in the whole batch.
 
     Returns:
         ``(B, 3, H, W)`` in ``[0, 1]``, same memory layout.
@@ -25,7 +29,8 @@ def jitter_color(images: torch.Tensor, strength: float, seed: int) -> torch.Tens
     if strength == 0:
         return images
     generator = torch.Generator().manual_seed(seed)
-    draw = torch.rand(3, len(images), 1, 1, 1, generator=generator)
+    draw = torch.rand(3, len(images) * world_size, 1, 1, 1, generator=generator)
+    draw = draw[:, rank::world_size]
     brightness, contrast, saturation = (1 + strength * (2 * draw - 1)).to(images.device)
     luma = torch.tensor(_LUMA, device=images.device).view(1, 3, 1, 1)
     grey = (images * luma).sum(1, keepdim=True)  # (B, 1, H, W)

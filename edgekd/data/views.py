@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgekd.data.batches import Batch, in_background
+from edgekd.data.batches import Batch, World, in_background, whole_batch
 from edgekd.data.image_manifest import ImageEntry
 from edgekd_bench.images import decode_image
 
@@ -121,6 +121,7 @@ class ViewLoader:
             only one, because BatchNorm needs batches of one size.
         recipe: how views are drawn.
         workers: threads.
+        world: this process takes its share of every batch.
     """
 
     def __init__(
@@ -130,29 +131,31 @@ class ViewLoader:
         batch_size: int,
         recipe: ViewRecipe,
         workers: int,
+        world: World = World(),  # noqa: B008 (frozen)
     ) -> None:
         self._decoded = decoded
         self._indices = np.asarray(indices)
-        self._batch_size = min(batch_size, len(indices))
+        self._world = world
+        self._whole = whole_batch(batch_size, len(indices), world)
         self._recipe = recipe
         self._workers = workers
 
     @property
     def batches_per_epoch(self) -> int:
         """Number of batches every epoch yields."""
-        return len(self._indices) // self._batch_size
+        return len(self._indices) // self._whole
 
     @property
     def batch_size(self) -> int:
-        """Views in each batch."""
-        return self._batch_size
+        """Views of each batch that this process gets."""
+        return self._whole // self._world.size
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """Batches of one epoch, from ``start_batch`` on."""
         order = np.random.default_rng([self._recipe.seed, epoch]).permutation(self._indices)
-        size = self._batch_size
+        size, world = self._whole, self._world
         chunks = [
-            [(int(i), epoch) for i in order[b * size : (b + 1) * size]]
+            [(int(i), epoch) for i in order[b * size + world.rank : (b + 1) * size : world.size]]
             for b in range(start_batch, self.batches_per_epoch)
         ]
         for views in in_background(self._view, chunks, self._workers):

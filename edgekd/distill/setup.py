@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from edgekd.config import Config, section_hash
+from edgekd.data.batches import World
 from edgekd.data.image_manifest import (
     ImageManifest,
     build_manifest,
@@ -39,6 +40,7 @@ class DistillData:
     decoded: DecodedImages
     loader: ViewLoader
     recipe: ViewRecipe
+    world: World
     heldout: list[int]
     digest: str
 
@@ -48,7 +50,7 @@ def num_workers(config: Config) -> int:
     return config.distill.workers or min(8, os.cpu_count() or 1)
 
 
-def prepare_data(config: Config) -> DistillData:
+def prepare_data(config: Config, world: World = World()) -> DistillData:  # noqa: B008 (frozen)
     """Build the manifest (with the leak guard), the held-out split and the loader.
 
     Raises:
@@ -72,10 +74,10 @@ def prepare_data(config: Config) -> DistillData:
     recipe = ViewRecipe(config.image_size, options.crop_scale, options.flip, config.seed)
     # Images are sorted by content hash, so the first ones are a random draw that never changes.
     loader = ViewLoader(
-        decoded, range(num_heldout, count), options.batch_size, recipe, num_workers(config)
+        decoded, range(num_heldout, count), options.batch_size, recipe, num_workers(config), world
     )
     digest = hashlib.sha256("".join(e.sha256 for e in manifest.images).encode()).hexdigest()
-    return DistillData(manifest, decoded, loader, recipe, list(range(num_heldout)), digest)
+    return DistillData(manifest, decoded, loader, recipe, world, list(range(num_heldout)), digest)
 
 
 def unlabeled_roots(config: Config) -> list[Path]:
@@ -131,7 +133,7 @@ def prepare_models(config: Config, device: torch.device) -> Models:
     module = DistillModule(
         StudentBackbone(detector, config.distill.scope), pairs, config.distill.projector
     )
-    module.requires_grad_(True)
+    module.backbone.require_grad()
     teacher, module = teacher.to(device), module.to(device)
     if config.distill.channels_last:
         teacher = teacher.to(memory_format=torch.channels_last)
@@ -143,7 +145,13 @@ def config_hash(config: Config, data: DistillData, teacher_sha256: str) -> str:
     """Hash of all that decides the result; a checkpoint continues only under the same hash."""
     student = student_identity(config.student.model)
     cache = config.distill.cache.model_copy(update={"folder": None, "pixels": True})
-    indifferent = {"workers": 0, "cache_gb": 0.0, "checkpoint_every": 1, "cache": cache}
+    indifferent = {
+        "workers": 0,
+        "cache_gb": 0.0,
+        "checkpoint_every": 1,
+        "checkpoint_minutes": 1.0,
+        "cache": cache,
+    }
     loop = config.distill.model_copy(update=indifferent)
     return section_hash(
         loop,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import torch
+from lightning_fabric import Fabric
 
 from edgekd.config import Config
 from edgekd.data.batches import Batch
@@ -57,22 +58,27 @@ class LiveTargets:
     Args:
         config: the resolved options.
         data: images and loader.
-        models: teacher and target space, on ``device``.
-        device: where the teacher runs.
+        models: teacher and target space, on the device of ``fabric``.
+        fabric: where the teacher runs, and how processes talk.
     """
 
-    def __init__(
-        self, config: Config, data: DistillData, models: Models, device: torch.device
-    ) -> None:
-        self._config, self._data, self._models, self._device = config, data, models, device
+    def __init__(self, config: Config, data: DistillData, models: Models, fabric: Fabric) -> None:
+        self._config, self._data, self._models, self._fabric = config, data, models, fabric
+        self._device = fabric.device
 
     @property
     def loader(self) -> Loader:
         return self._data.loader
 
     def prepare(self, *, resumed: bool) -> None:
-        if not resumed:
+        if resumed:
+            return
+        if self._data.world.leads:
             self._models.space.measure(self._models.teacher, self._statistics_batches())
+        if self._data.world.size > 1:
+            self._models.space.load_state_dict(
+                self._fabric.broadcast(self._models.space.state_dict())
+            )
 
     @torch.no_grad()
     def targets(self, batch: Batch, images: torch.Tensor) -> Targets:

@@ -6,13 +6,13 @@ and ends in ``student_backbone.pt``, taken from the epoch with the best held-out
 
 from __future__ import annotations
 
-import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
@@ -20,7 +20,9 @@ from edgekd.config import Config, dump_config
 from edgekd.data.batches import Batch
 from edgekd.data.color import jitter_color
 from edgekd.distill import checkpoint as saved
+from edgekd.distill.devices import build_fabric, synchronize_batch_norm, world_of_environment
 from edgekd.distill.feature_cache.cached_targets import CachedTargets
+from edgekd.distill.finish import describe_run, write_best_backbone
 from edgekd.distill.interrupt import StopRequest
 from edgekd.distill.metrics_log import MetricsLog
 from edgekd.distill.optimization import build_optimizer, learning_rate
@@ -36,13 +38,12 @@ from edgekd.distill.setup import (
 )
 from edgekd.distill.target_source import LiveTargets, TargetSource
 from edgekd.distill.targets import LEVEL_NAMES, meet_on_coarser_grid
-from edgekd.files import load_tensors, require_writable
+from edgekd.files import require_writable
 from edgekd.losses import WeightedLoss
 from edgekd.memory import keep_freed_memory
-from edgekd.models.student import backbone_state
 from edgekd.precision import resolve_device, resolve_precision
 from edgekd_bench.errors import InputError
-from edgekd_bench.manifest import library_versions, write_text_atomically
+from edgekd_bench.manifest import write_text_atomically
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
 
 
@@ -76,12 +77,17 @@ def run(
             f"{folder} already holds a distillation; continue it with --resume, replace it with "
             "--overwrite, or choose another name=…"
         )
-    data = prepare_data(config)
-    loop = DistillLoop(config, data, console)
+    world = world_of_environment()
+    if not world.leads:
+        console = Console(quiet=True)
+    loop = DistillLoop(config, prepare_data(config, world), console)
+    loop.fabric.barrier()
     if resume and last.exists():
         loop.restore(last)
-    write_text_atomically(config.run_dir / "config.yaml", dump_config(config))
-    return loop.run()
+    if world.leads:
+        write_text_atomically(config.run_dir / "config.yaml", dump_config(config))
+    with loop.explaining_lost_processes():
+        return loop.run()
 
 
 class DistillLoop:
@@ -91,15 +97,13 @@ class DistillLoop:
         self.config, self.data, self.console = config, data, console
         self.options = config.distill
         self.folder = config.run_dir / "distill"
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        self.world = data.world
         device = resolve_device(config.device)
         self.precision = resolve_precision(self.options.precision, device)
-        self.fabric = Fabric(
-            accelerator="cuda" if device.type == "cuda" else "cpu",
-            devices=[device.index or 0] if device.type == "cuda" else 1,
-            precision="bf16-mixed" if self.precision == "bf16" else "32-true",
-        )
+        self.fabric = build_fabric(device, self.precision, self.world)
         self.models: Models = prepare_models(config, self.fabric.device)
+        if self.world.size > 1:
+            synchronize_batch_norm(self.models.module.backbone, self.fabric.device)
         self.source = self._target_source()
         optimizer = build_optimizer(self.models.module, self.options.lr, self.options.weight_decay)
         self.module, self.optimizer = self.fabric.setup(self.models.module, optimizer)
@@ -117,14 +121,29 @@ class DistillLoop:
         self.sums: dict[str, torch.Tensor] = {}
         self.num_seen = 0
         self.rate, self.cosine = 0.0, 0.0
+        self.saved_at = time.monotonic()
+        self.metadata = describe_run(config, data, self.models, self.precision, self.hash)
 
     def _target_source(self) -> TargetSource:
-        device = self.fabric.device
         if not self.options.cache.enabled:
-            return LiveTargets(self.config, self.data, self.models, device)
+            return LiveTargets(self.config, self.data, self.models, self.fabric)
         return CachedTargets(
-            self.config, self.data, self.models, device, self.precision, self.console
+            self.config, self.data, self.models, self.fabric, self.precision, self.console
         )
+
+    @contextmanager
+    def explaining_lost_processes(self) -> Iterator[None]:
+        """Say in one line that another process ended, where the transport says it in forty."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world.size == 1:
+                raise
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(
+                f"process {self.world.rank} of {self.world.size} lost another one ({reason}); "
+                f"{self.folder / 'last.pt'} is whole: start the same job again with --resume"
+            ) from error
 
     def restore(self, last: Path) -> None:
         """Continue from ``last.pt``."""
@@ -139,11 +158,11 @@ class DistillLoop:
             self.console.print(f"resuming at step {self.position.step} of {self.total_steps}")
         with self.fabric.autocast():
             self.source.prepare(resumed=self.position.step > 0)
-            probe = HeldOutProbe(self.source.heldout())
+            probe = HeldOutProbe(self.source.heldout() if self.world.leads else ())
         started = self.position.step
         first_epoch = self.position.epoch + 1
         with (
-            MetricsLog(self.folder, first_epoch) as log,
+            MetricsLog(self.folder, first_epoch) if self.world.leads else nullcontext() as log,
             distill_progress(self.console) as bar,
             StopRequest() as stop,
         ):
@@ -168,7 +187,7 @@ class DistillLoop:
             parts = self.step(batch)
             for name, value in parts.items():
                 self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
-            self.num_seen += len(batch)
+            self.num_seen += len(batch) * self.world.size
             self.position.batch += 1
             self.position.step += 1
             self.rate = self.num_seen / (time.perf_counter() - before)
@@ -180,9 +199,22 @@ class DistillLoop:
                 loss=float(parts["loss"]),
                 epoch=f"{self.position.epoch + 1}/{self.options.epochs}",
             )
-            if stop.requested and self.position.step < self.total_steps:
+            if self.position.step == self.total_steps:
+                break
+            wanted = self._anyone_stops(stop)
+            if wanted:
                 self._save("last.pt")
-                raise StoppedError(self._stopped_message(stop.requested), stop.requested)
+                raise StoppedError(self._stopped_message(wanted), wanted)
+            if time.monotonic() - self.saved_at > 60 * self.options.checkpoint_minutes:
+                self._save("last.pt")
+
+    def _anyone_stops(self, stop: StopRequest) -> str | None:
+        """A signal that reached one process stops all of them after the same step."""
+        if self.world.size == 1:
+            return stop.requested
+        asked = torch.tensor(float(stop.requested is not None), device=self.fabric.device)
+        torch.distributed.all_reduce(asked)
+        return (stop.requested or "a signal to another process") if asked > 0 else None
 
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
         """One optimiser step on a batch of views; returns the loss and its parts."""
@@ -190,7 +222,10 @@ class DistillLoop:
         with self.fabric.autocast():
             targets = self.source.targets(batch, images)
         seed = self.config.seed * 1_000_003 + self.position.step
-        projected = self.module(jitter_color(images, self.options.color_jitter, seed))
+        recoloured = jitter_color(
+            images, self.options.color_jitter, seed, self.world.rank, self.world.size
+        )
+        projected = self.module(recoloured)
         total, parts = self._loss(projected, targets)
         rate = learning_rate(
             self.position.step, self.total_steps, self.warmup_steps, self.options.lr
@@ -218,14 +253,21 @@ class DistillLoop:
             parts.update({f"loss/{LEVEL_NAMES[stride]}/{n}": t for n, t in terms.items()})
         return total / sum(weights.values()), parts
 
-    def _end_epoch(self, probe: HeldOutProbe, log: MetricsLog) -> None:
+    def _end_epoch(self, probe: HeldOutProbe, log: MetricsLog | None) -> None:
+        self.position.epoch += 1
+        self.position.batch = 0
+        if log is not None:
+            self._judge(probe, log)
+        self.saved_at = time.monotonic()
+        self.fabric.barrier()
+
+    def _judge(self, probe: HeldOutProbe, log: MetricsLog) -> None:
+        """Measure the epoch, save, and write its line."""
         with self.fabric.autocast():
             module = self.models.module
             cosines = probe.measure(module.backbone, module.projectors, self.models.pairs)
         self.cosine = sum(cosines.values()) / len(cosines)
-        batches = max(1, self.num_seen // self.source.loader.batch_size)
-        self.position.epoch += 1
-        self.position.batch = 0
+        batches = max(1, self.num_seen // (self.source.loader.batch_size * self.world.size))
         line: dict[str, Any] = {"epoch": self.position.epoch, "step": self.position.step}
         line |= {name: float(value) / batches for name, value in self.sums.items()}
         line |= {f"heldout_cosine/{LEVEL_NAMES[s]}": c for s, c in cosines.items()}
@@ -247,22 +289,16 @@ class DistillLoop:
 
     def _finish(self) -> DistillResult:
         """Write ``student_backbone.pt`` from the best epoch."""
-        best = load_tensors(self.folder / "best.pt", saved.CHECKPOINT_FORMAT)
-        self.models.module.backbone.load_state_dict(best["backbone"])
         path = self.config.run_dir / "student_backbone.pt"
-        digest = saved.save_backbone(
-            path,
-            backbone_state(self.models.detector, self.options.scope),
-            {
-                **self._metadata(),
-                "best_epoch": self.position.best_epoch,
-                "heldout_cosine": self.position.best_cosine,
-            },
-        )
-        self.console.print(
-            f"[bold]{path}[/]  hash {digest}, epoch {self.position.best_epoch}, "
-            f"held-out cosine {self.position.best_cosine:.3f}"
-        )
+        if self.world.leads:
+            path, digest = write_best_backbone(
+                self.config, self.models, self.position, self.metadata
+            )
+            self.console.print(
+                f"[bold]{path}[/]  hash {digest}, epoch {self.position.best_epoch}, "
+                f"held-out cosine {self.position.best_cosine:.3f}"
+            )
+        self.fabric.barrier()
         return DistillResult(
             backbone=path,
             metrics=self.folder / "metrics.jsonl",
@@ -275,22 +311,9 @@ class DistillLoop:
         )
 
     def _save(self, name: str) -> None:
-        saved.save_checkpoint(self.folder / name, self.learner, self.position, self._metadata())
-
-    def _metadata(self) -> dict[str, Any]:
-        return {
-            "config_hash": self.hash,
-            "student": self.config.student.model,
-            "scope": self.options.scope,
-            "image_size": self.config.image_size,
-            "epochs": self.options.epochs,
-            "seed": self.config.seed,
-            "num_images": len(self.data.manifest.images),
-            "images_sha256": self.data.digest,
-            "teacher": self.models.teacher.identity.model_dump(),
-            "precision": self.precision,
-            "versions": library_versions("torch", "timm", "ultralytics"),
-        }
+        self.saved_at = time.monotonic()
+        if self.world.leads:
+            saved.save_checkpoint(self.folder / name, self.learner, self.position, self.metadata)
 
     def _stopped_message(self, signal_name: str) -> str:
         return (

@@ -51,6 +51,12 @@ class StudentBackbone(nn.Module):
         candidates = range(len(layers)) if scope == "backbone" else modules[-1].f
         self.taps = _find_taps(layers, candidates)
 
+    def require_grad(self) -> None:
+        """Let every layer learn that a tap depends on; those behind the last tap cannot."""
+        last = max(tap.layer for tap in self.taps)
+        for index, layer in enumerate(self.model):
+            layer.requires_grad_(index <= last)
+
     def forward(self, images: torch.Tensor) -> dict[int, torch.Tensor]:
         """Tapped maps by stride.
 
@@ -60,7 +66,8 @@ class StudentBackbone(nn.Module):
         Returns:
             ``{8: (B, C3, H/8, W/8), 16: …, 32: …}``
         """
-        outputs = _run_layers(list(self.model), images)
+        last = max(tap.layer for tap in self.taps)
+        outputs = _run_layers(list(self.model)[: last + 1], images)
         return {tap.stride: cast(torch.Tensor, outputs[tap.layer]) for tap in self.taps}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgekd.data.batches import Batch, in_background
+from edgekd.data.batches import Batch, World, in_background, whole_batch
 from edgekd.data.views import DecodedImages, ViewRecipe, center_view, random_view, stack_views
 from edgekd.distill.feature_cache.store import CENTRE, FeatureStore, record_key
 
@@ -29,6 +29,7 @@ class CachedViewLoader:
         recipe: how views are drawn.
         num_views: views of each image.
         workers: reading threads.
+        world: this process takes its share of every batch.
     """
 
     def __init__(
@@ -40,30 +41,33 @@ class CachedViewLoader:
         recipe: ViewRecipe,
         num_views: int,
         workers: int,
+        world: World = World(),  # noqa: B008 (frozen)
     ) -> None:
         self._store, self._decoded, self._recipe = store, decoded, recipe
         self._indices = np.asarray(indices)
-        self._batch_size = min(batch_size, len(indices))
+        self._world = world
+        self._whole = whole_batch(batch_size, len(indices), world)
         self._num_views, self._workers = num_views, workers
 
     @property
     def batches_per_epoch(self) -> int:
         """Number of batches every epoch yields."""
-        return len(self._indices) // self._batch_size
+        return len(self._indices) // self._whole
 
     @property
     def batch_size(self) -> int:
-        """Views in each batch."""
-        return self._batch_size
+        """Views of each batch that this process gets."""
+        return self._whole // self._world.size
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """Batches of one epoch, from ``start_batch`` on."""
         order = np.random.default_rng([self._recipe.seed, epoch]).permutation(self._indices)
-        size = self._batch_size
-        chunks = [
-            [(int(i), self._view_of(int(i), epoch)) for i in order[b * size : (b + 1) * size]]
+        size, world = self._whole, self._world
+        shares = [
+            order[b * size + world.rank : (b + 1) * size : world.size]
             for b in range(start_batch, self.batches_per_epoch)
         ]
+        chunks = [[(int(i), self._view_of(int(i), epoch)) for i in share] for share in shares]
         for rows in in_background(self._row, chunks, self._workers):
             yield _join(rows)
 

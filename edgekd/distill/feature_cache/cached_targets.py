@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 from rich.console import Console
 
 from edgekd.config import Config
@@ -42,8 +43,8 @@ class CachedTargets:
     Args:
         config: the resolved options, with ``distill.cache.enabled``.
         data: images and the recipe of their views.
-        models: teacher and target space, on ``device``.
-        device: where the teacher runs and targets are wanted.
+        models: teacher and target space, on the device of ``fabric``.
+        fabric: where the teacher runs and targets are wanted, and how processes talk.
         precision: arithmetic of the teacher, part of what the cache is.
         console: where the size, the progress and the fidelity are shown.
     """
@@ -53,11 +54,13 @@ class CachedTargets:
         config: Config,
         data: DistillData,
         models: Models,
-        device: torch.device,
+        fabric: Fabric,
         precision: str,
         console: Console,
     ) -> None:
-        self._config, self._data, self._models, self._device = config, data, models, device
+        self._config, self._data, self._models, self._fabric = config, data, models, fabric
+        self._world = data.world
+        device = self._device = fabric.device
         self._options = config.distill.cache
         self._console = console
         self._codec = FeatureCodec(models.space, self._options.numbers).to(device)
@@ -73,6 +76,7 @@ class CachedTargets:
             data.recipe,
             self._options.views,
             num_workers(config),
+            data.world,
         )
 
     @property
@@ -87,12 +91,15 @@ class CachedTargets:
             StoppedError: Ctrl-C or SIGTERM while filling; what was computed is kept.
         """
         del resumed  # the cache's own target space is the one its records were made with
-        if not (self.folder / CODEC_FILE).is_file():
+        if self._world.leads and not (self.folder / CODEC_FILE).is_file():
             self._fit_codec()
+        self._fabric.barrier()
         content = load_tensors(self.folder / CODEC_FILE, _CODEC_FORMAT)
         self._codec.load_state_dict(content["codec"])
         self.description = read_description(self.folder)
         self._fill()
+        self._fabric.barrier()
+        self.store.refresh()
 
     @torch.no_grad()
     def targets(self, batch: Batch, images: torch.Tensor) -> Targets:
@@ -166,6 +173,7 @@ class CachedTargets:
             self._data.recipe,
             batch_size=self._config.distill.batch_size,
             workers=num_workers(self._config),
+            rank=self._world.rank,
         )
         wanted = self._views()
         missing = filler.missing(wanted)
@@ -173,6 +181,7 @@ class CachedTargets:
         if not missing:
             return
         self._require_room(len(missing))
+        missing = missing[self._world.rank :: self._world.size]
         started = time.perf_counter()
         with filling_progress(self._console) as bar, StopRequest() as stop:
             task = bar.add_task("fill", total=len(missing))
