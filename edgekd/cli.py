@@ -10,7 +10,16 @@ from typing import Annotated
 
 import typer
 
-from edgekd.commands import caching, exporting, measuring, training, whole_job
+from edgekd.commands import (
+    caching,
+    exporting,
+    gating,
+    inspecting,
+    measuring,
+    suggesting,
+    training,
+    whole_job,
+)
 
 app = typer.Typer(
     name="edgekd",
@@ -44,7 +53,11 @@ app.command()(training.distill)
 app.command()(caching.cache)
 app.command()(training.train)
 app.command()(exporting.export)
+app.command()(exporting.targets)
+app.command()(suggesting.suggest)
+app.command()(inspecting.inspect)
 app.command()(measuring.bench)
+app.command()(gating.check)
 app.command()(measuring.report)
 app.command("run")(whole_job.run_all)
 app.command()(whole_job.demo)

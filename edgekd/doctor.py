@@ -43,8 +43,10 @@ def run() -> list[Finding]:
         _export,
         _bench,
         _onnx_gpu,
+        _openvino,
         _tensorrt,
         _tensorrt_rtx,
+        _pycuda,
     )
     return [check() for check in checks]
 
@@ -138,6 +140,10 @@ def _onnx_gpu() -> Finding:
     )
 
 
+def _openvino() -> Finding:
+    return _optional("OpenVINO", "openvino", "a second CPU backend: pip install 'edgekd[openvino]'")
+
+
 def _tensorrt() -> Finding:
     return _optional(
         "TensorRT",
@@ -148,6 +154,14 @@ def _tensorrt() -> Finding:
 
 def _tensorrt_rtx() -> Finding:
     return _optional("TensorRT for RTX", "tensorrt_rtx", "pip install 'edgekd[rtx]'")
+
+
+def _pycuda() -> Finding:
+    return _optional(
+        "running engines",
+        "pycuda",
+        "pycuda is built against CUDA where it is installed: pip install 'edgekd[trt]'",
+    )
 
 
 def _needs(capability: str, modules: tuple[str, ...], extra: str) -> Finding:

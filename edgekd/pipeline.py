@@ -168,13 +168,23 @@ class _Stages:
         return detector
 
     def export(self, detector: Path) -> Path:
-        """→ ``export/<init>-seed<k>.onnx``, past the parity gate"""
+        """→ ``export/<init>-seed<k>.onnx``, in the configured precision, past the parity gate"""
         stage = detector.parent.name
         onnx = self.config.run_dir / "export" / f"{stage}.onnx"
-        inputs = section_hash(self.config.export, sha256_of(detector), self.val_hash, self.versions)
+        inputs = section_hash(
+            self.config.export,
+            sha256_of(detector),
+            self.val_hash,
+            self.train_hash if self.config.export.precision == "int8" else None,  # calibrates it
+            self.versions,
+        )
         if not self._skip(f"export-{stage}", inputs):
             result = edgekd_export.run(
-                detector, out=onnx, data=self.config.data, settings=self.config.export
+                detector,
+                out=onnx,
+                data=self.config.data,
+                settings=self.config.export,
+                console=self.console,
             )
             self.console.print(f"export {stage}: {result.parity.summary()}")
             self.stamps.mark_done(f"export-{stage}", inputs, [onnx, result.manifest_path])

@@ -1,11 +1,15 @@
 """Show how far a benchmark is, or nothing at all where no console was given.
 
+A terminal gets a bar. Into a file or a pipe nothing is drawn, unless whoever reads it asks for a
+line a stage by ``EDGEKD_PROGRESS=lines``, as the one who follows a run on another machine does.
+
 During latency rounds the bar redraws only when it is told to, between timed calls: a background
 thread that draws would take time from the network it is watching.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +19,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 _REDRAW_SECONDS = 0.25
+PROGRESS_VARIABLE = "EDGEKD_PROGRESS"
+
+
+def is_shown(console: Console | None) -> bool:
+    """Whether progress on this console is seen by anybody."""
+    wanted = os.environ.get(PROGRESS_VARIABLE) == "lines"
+    return console is not None and (console.is_terminal or wanted)
 
 
 class BenchProgress:
@@ -22,7 +33,10 @@ class BenchProgress:
 
     def __init__(self, console: Console | None) -> None:
         self._bar: Progress | None = None
-        if console is not None:
+        self._lines: Console | None = None
+        if console is not None and not console.is_terminal:
+            self._lines = console if is_shown(console) else None
+        elif console is not None:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
@@ -50,6 +64,8 @@ class BenchProgress:
     @contextmanager
     def stage(self, description: str, total: int | None) -> Iterator[Callable[[], None]]:
         """Show one stage; yields what to call after each of its ``total`` steps."""
+        if self._lines is not None:
+            self._lines.print(description, markup=False)
         if self._bar is None:
             yield lambda: None
             return

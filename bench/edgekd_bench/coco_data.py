@@ -30,6 +30,7 @@ class _Labels:
     boxes: list[list[float]]
     class_ids: list[int]
     crowd: list[bool]
+    area: list[float]
 
     def finish(self) -> LabelledImage:
         boxes = np.array(self.boxes, np.float64).reshape(-1, 4)
@@ -40,6 +41,7 @@ class _Labels:
             boxes=clip_boxes(boxes, self.width, self.height),
             class_ids=np.array(self.class_ids, np.int64),
             crowd=np.array(self.crowd, bool),
+            area=np.array(self.area, np.float64),
         )
 
 
@@ -113,7 +115,7 @@ def _read_images(raw: dict[str, Any], json_path: Path, folder: Path) -> dict[int
                 f"{where}: says {stated[0]}x{stated[1]}, but {path.name} is {width}x{height} as "
                 "displayed; the boxes would be off, so write the annotations again"
             )
-        found[identity] = _Labels(path, width, height, [], [], [])
+        found[identity] = _Labels(path, width, height, [], [], [], [])
     if not found:
         raise InputError(f"{json_path}: no images")
     return found
@@ -130,6 +132,7 @@ def _add(annotation: Any, where: str, labels: dict[int, _Labels], classes: dict[
     image.boxes.append(_read_box(annotation.get("bbox"), where, image))
     image.class_ids.append(classes[category_id])
     image.crowd.append(bool(annotation.get("iscrowd", 0)))
+    image.area.append(_read_area(annotation.get("area"), where))
 
 
 def _read_box(box: Any, where: str, image: _Labels) -> list[float]:
@@ -150,6 +153,15 @@ def _read_box(box: Any, where: str, image: _Labels) -> list[float]:
     if min(width, height, *inside) <= 0:
         raise InputError(f"{where}: bbox {box} has no area inside the image; delete it")
     return [x, y, right, bottom]
+
+
+def _read_area(area: Any, where: str) -> float:
+    """The stated area of an object's outline; NaN where none is stated."""
+    if area is None or area == 0:  # tools that know only boxes leave it out or write 0
+        return math.nan
+    if isinstance(area, bool) or not isinstance(area, int | float) or not 0 < area < math.inf:
+        raise InputError(f"{where}: area {area!r} is not a positive number; delete or correct it")
+    return float(area)
 
 
 def _integer(entry: Any, key: str, where: str) -> int:

@@ -1,18 +1,24 @@
-"""What machine a figure was measured on, and in what mood it was.
+"""What machine a figure was measured on: hardware, software, and how both were set.
 
-A latency without its processor, governor, load and versions cannot be compared with any other. A
-fact that this machine does not offer is left out, never guessed.
+A latency without its processor, power mode and versions cannot be compared with any other. A fact
+that this machine does not offer is left out, never guessed. What changes while one measures is in
+``state_monitor``.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
+from edgekd_bench.device.cpu import usable_cores
+from edgekd_bench.device.cpu_model import cpu_model
+from edgekd_bench.device.jetson_clocks import describe_jetson_clocks
+from edgekd_bench.device.jetson_release import describe_jetson_release
+from edgekd_bench.device.nvpmodel import describe_power_mode
+from edgekd_bench.device.sysfs import read_line
+from edgekd_bench.device.tool import output_of
 from edgekd_bench.manifest import library_versions
 
 _LIBRARIES = (
@@ -21,6 +27,9 @@ _LIBRARIES = (
     "hotcoco",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
+    "pycuda",
+    "tensorrt",
     "torch",
     "torchvision",
     "ultralytics",
@@ -41,16 +50,19 @@ def describe_environment(threads: int | None = None) -> dict[str, Any]:
     Args:
         threads: CPU threads the networks were limited to; None: the backend's own choice.
     """
+    board, cpu, gpus = read_line(_BOARD), cpu_model(), _gpus()
     facts: dict[str, Any] = {
+        "device_name": device_name(board, cpu, gpus),
         "os": platform.platform(),
-        "board": _first_line(_BOARD),
-        "cpu": _cpu_model(),
+        "board": board,
+        "jetson": _jetson(),
+        "cpu": cpu,
         "cpu_cores": os.cpu_count(),
-        "cpu_cores_usable": _usable_cores(),
-        "cpu_governor": _first_line(_GOVERNOR),
+        "cpu_cores_usable": len(usable_cores()),
+        "cpu_governor": read_line(_GOVERNOR),
         "load_average": _load_average(),
         "memory_gb": _memory_gb(),
-        "gpus": _gpus(),
+        "gpus": gpus,
         "python": platform.python_version(),
         "libraries": library_versions(*_LIBRARIES),
         "threads": threads,
@@ -61,28 +73,21 @@ def describe_environment(threads: int | None = None) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value is not None}
 
 
-def _first_line(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8").strip("\x00 \n").splitlines()[0]
-    except (OSError, UnicodeDecodeError, IndexError):
+def device_name(board: str | None, cpu: str | None, gpus: list[str]) -> str:
+    """What to call this machine in a table of several: its board, else its GPU and processor."""
+    if board is not None:
+        return board
+    gpu = gpus[0].split(",")[0] if gpus else None
+    return ", ".join(name for name in (gpu, cpu) if name) or "unknown device"
+
+
+def _jetson() -> dict[str, Any] | None:
+    """Jetson Linux, JetPack, power mode and fixed clocks; None: this is no Jetson."""
+    release = describe_jetson_release()
+    if not release:
         return None
-
-
-def _cpu_model() -> str | None:
-    """The processor's name; ARM kernels give none, and then the architecture must do."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine() or None
-
-
-def _usable_cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    facts = {"power_mode": describe_power_mode(), "clocks": describe_jetson_clocks()}
+    return release | {key: value for key, value in facts.items() if value}
 
 
 def _load_average() -> list[float] | None:
@@ -100,13 +105,7 @@ def _memory_gb() -> float | None:
 
 
 def _gpus() -> list[str]:
-    """Names and drivers of NVIDIA GPUs; a Jetson's is named by its board instead."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    query = [program, "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+    """Names and drivers of NVIDIA GPUs, as the driver's own tool lists them."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    lines = (output_of(query) or "").splitlines()
+    return [line.strip() for line in lines if line.strip()]

@@ -30,6 +30,14 @@ class LabelledImage:
     boxes: Float64Array  # (N, 4) xyxy
     class_ids: IntArray  # (N,) 0-based
     crowd: BoolArray  # (N,) COCO `iscrowd`: not counted in mAP, not to be trained on
+    # (N,) COCO `area` in square pixels, that of the outline; NaN, or None for all: not stated
+    area: Float64Array | None = None
+
+    def object_areas(self) -> Float64Array:
+        """(N,) the area by which an object is small, medium or large: as stated, or its box's."""
+        sides: Float64Array = self.boxes[:, 2:] - self.boxes[:, :2]
+        boxes: Float64Array = sides.prod(axis=1)
+        return boxes if self.area is None else np.where(np.isnan(self.area), boxes, self.area)
 
 
 def clip_boxes(boxes: Float64Array, width: int, height: int) -> Float64Array:

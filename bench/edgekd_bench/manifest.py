@@ -79,6 +79,15 @@ class LayerDecision(BaseModel):
     reason: str
 
 
+class Nms(BaseModel):
+    """Suppression inside the graph: what it lets through."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    conf: float = Field(gt=0, lt=1, description="detections score above this")
+    iou: float = Field(gt=0, le=1, description="overlap at which a better box suppresses another")
+    max_det: int = Field(ge=1, description="detections per image")
+
+
 class EngineBuild(BaseModel):
     """What an engine was built by and which machines can load it."""
 
@@ -110,10 +119,19 @@ class Manifest(BaseModel):
     end_to_end: bool = Field(
         default=False, description="True: output is (B, K, 6) boxes, no NMS needed"
     )
+    nms: Nms | None = Field(
+        default=None, description="suppression in the graph; None: raw, or a head that needs none"
+    )
     dynamic_batch: bool = Field(default=False, description="True: any number of images at a time")
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    int8_for: Literal["tensorrt", "onnxruntime", "openvino"] | None = Field(
+        default=None, description="the runtime that an int8 file is laid out for"
+    )
     calibration: Calibration | None = None
     decisions: list[LayerDecision] = []
+    accuracy_figures: dict[str, float] = Field(
+        default={}, description="mAP against fp32, where a sensitivity search measured it"
+    )
     target: str | None = Field(default=None, description="device profile it was made for")
     engine: EngineBuild | None = None
     num_params: int | None = None
@@ -123,6 +141,9 @@ class Manifest(BaseModel):
     licence: str | None = Field(default=None, description="under which the artefact may be used")
     parity: Parity = "n/a"
     parity_figures: dict[str, float] = {}
+    parity_limits: dict[str, tuple[Literal["at most", "at least"], float]] = Field(
+        default={}, description="what the figures of the same name were held against"
+    )
     versions: dict[str, str] = {}
     config_hash: str | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import (
@@ -18,6 +18,31 @@ from edgekd_bench.manifest import (
     parse_manifest,
     read_manifest,
 )
+from edgekd_bench.protobuf_fields import fields
+
+_METADATA = 14  # ModelProto.metadata_props
+_KEY, _VALUE = 1, 2  # of a StringStringEntryProto
+
+
+def read_onnx_metadata(path: Path) -> dict[str, str]:
+    """The ``metadata_props`` of an ONNX file, whatever runs it later.
+
+    Raises:
+        InputError: not an ONNX file.
+    """
+    found: dict[str, str] = {}
+    try:
+        for number, value in fields(memoryview(path.read_bytes())):
+            if number == _METADATA and isinstance(value, memoryview):
+                pair = dict(fields(value))
+                found[_text(pair.get(_KEY))] = _text(pair.get(_VALUE))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not an ONNX file ({error}); export again") from error
+    return found
+
+
+def _text(value: int | memoryview | None) -> str:
+    return bytes(value).decode() if isinstance(value, memoryview) else ""
 
 
 def read_onnx_manifest(path: Path, metadata: Mapping[str, str]) -> Manifest:
@@ -35,10 +60,22 @@ def read_onnx_manifest(path: Path, metadata: Mapping[str, str]) -> Manifest:
         return sidecar
     if MANIFEST_KEY in metadata:
         return parse_manifest(metadata[MANIFEST_KEY], f"{path} (metadata)")
-    return _from_ultralytics(path, metadata)
+    return manifest_from_ultralytics(path, metadata, "onnx")
 
 
-def _from_ultralytics(path: Path, metadata: Mapping[str, str]) -> Manifest:
+def manifest_from_ultralytics(
+    path: Path, metadata: Mapping[str, str], kind: Literal["onnx", "engine"]
+) -> Manifest:
+    """The manifest of a file that Ultralytics exported.
+
+    Args:
+        path: the file, for the errors.
+        metadata: what it says about itself, values as Python literals.
+        kind: of the file.
+
+    Raises:
+        InputError: something is missing or senseless, or it is no detector.
+    """
     missing = [key for key in ("names", "stride", "imgsz") if key not in metadata]
     if missing:
         raise InputError(
@@ -56,7 +93,7 @@ def _from_ultralytics(path: Path, metadata: Mapping[str, str]) -> Manifest:
     if not isinstance(names, dict) or sorted(names) != list(range(len(names))):
         raise InputError(f"{path}: names {metadata['names']} are not numbered from 0")
     return Manifest(
-        kind="onnx",
+        kind=kind,
         names={index: str(name) for index, name in names.items()},
         image_size=int(sides[0]),
         stride=stride,

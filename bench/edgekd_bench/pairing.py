@@ -1,7 +1,14 @@
-"""Which model is compared with which: same backend, precision and image size, and the same seed.
+"""Which model is compared with which.
 
-A pair by seed is what makes the comparison fair: both sides had the same data order and the same
-luck. A pairing that is ambiguous is refused before anything is measured.
+Three questions are answered, and a pairing that is ambiguous is refused before anything is
+measured:
+
+- *Was it worth training so?* Same backend, precision and image size, and the same seed: both sides
+  had the same data order and the same luck.
+- *Is this file better than the one I have?* A baseline that was named by hand is compared with
+  every candidate, also across backends, precisions and image sizes; the nearest one is taken.
+- *What does int8 cost?* A model of lower precision is compared with the fp32 file of the very same
+  weights, wherever both are measured on one backend.
 """
 
 from __future__ import annotations
@@ -12,9 +19,11 @@ from typing import Literal
 
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import Init, Parity
+from edgekd_bench.record import ComparisonKind
 
 Precision = Literal["fp32", "fp16", "int8"]
 _PRECISIONS = ("fp32", "fp16", "int8")
+Group = tuple[str, str, str, int, str | None]
 
 
 @dataclass(frozen=True)
@@ -31,11 +40,14 @@ class Contender:
     seed: int | None
     teacher: str | None
     parity: Parity
+    given: bool = False  # named as a baseline by hand, whatever its manifest says
+    weights: str | None = None  # SHA-256 of the checkpoint behind the file
+    layout: str | None = None  # the runtime that an int8 file is laid out for
 
     @property
-    def group(self) -> tuple[str, str, str, int]:
-        """Only models of one group may be compared."""
-        return (self.backend, self.device, self.precision, self.image_size)
+    def group(self) -> Group:
+        """Models of one group differ in nothing but their training."""
+        return (self.backend, self.device, self.precision, self.image_size, self.layout)
 
 
 @dataclass(frozen=True)
@@ -44,11 +56,25 @@ class PairGroup:
 
     baselines: list[Contender]
     candidates: list[Contender]
+    asked: bool = True  # False: a model against its own fp32, which is always compared
 
     @property
     def seeds(self) -> list[int | None]:
         """The seed of each pair."""
         return [candidate.seed for candidate in self.candidates]
+
+    @property
+    def pairs(self) -> list[tuple[Contender, Contender]]:
+        """Baseline and candidate of each pair."""
+        return list(zip(self.baselines, self.candidates, strict=True))
+
+    @property
+    def kind(self) -> ComparisonKind:
+        """What may be claimed: about training, about how weights run, or about two files."""
+        if all(b.weights is not None and b.weights == c.weights for b, c in self.pairs):
+            return "deployment"
+        known = any(c.init != "other" or c.seed is not None for c in self.candidates)
+        return "training" if known else "models"
 
 
 @dataclass(frozen=True)
@@ -60,7 +86,7 @@ class Pairing:
 
 
 def pair_models(contenders: Sequence[Contender]) -> Pairing:
-    """Pair every candidate with the baseline of its group and seed.
+    """Pair every candidate with a baseline, and every quantised model with its own fp32.
 
     Raises:
         InputError: two baselines could be the partner of one candidate.
@@ -72,34 +98,73 @@ def pair_models(contenders: Sequence[Contender]) -> Pairing:
         "(parity gate failed)"
         for c in failed
     ]
-    partners = _partners([c for c in sound if c.is_baseline])
+    baselines = [c for c in sound if c.is_baseline]
     groups: list[PairGroup] = []
     for family in _families([c for c in sound if not c.is_baseline]):
         pairs = []
         for candidate in family:
-            baseline = partners.get((candidate.group, candidate.seed))
+            baseline = _partner(candidate, baselines)
             if baseline is not None:
                 pairs.append((baseline, candidate))
-            elif partners:
+            elif baselines:
                 notes.append(f"{candidate.name} is not compared: no baseline {_terms(candidate)}")
-        if pairs:
-            groups.append(PairGroup([b for b, _ in pairs], [c for _, c in pairs]))
+        groups += _by_baseline_group(pairs)
+    compared = {pair for group in groups for pair in group.pairs}
+    for family in _families([c for c in sound if c.precision != "fp32"]):
+        own = [(_own_fp32(candidate, sound), candidate) for candidate in family]
+        pairs = [(b, c) for b, c in own if b is not None and (b, c) not in compared]
+        groups += _by_baseline_group(pairs, asked=False)
     return Pairing(sorted(groups, key=_rank), notes)
 
 
-def _partners(
-    baselines: Sequence[Contender],
-) -> dict[tuple[tuple[str, str, str, int], int | None], Contender]:
-    found: dict[tuple[tuple[str, str, str, int], int | None], Contender] = {}
-    for baseline in baselines:
-        key = (baseline.group, baseline.seed)
-        if key in found:
-            raise InputError(
-                f"{found[key].name} and {baseline.name}: both are baselines {_terms(baseline)}, "
-                "so a pair is ambiguous; measure them in separate runs"
-            )
-        found[key] = baseline
-    return found
+def _partner(candidate: Contender, baselines: Sequence[Contender]) -> Contender | None:
+    """The baseline that differs in training only, else the nearest one that was named by hand.
+
+    Raises:
+        InputError: there are two.
+    """
+    exact = [b for b in baselines if (b.group, b.seed) == (candidate.group, candidate.seed)]
+    if exact:
+        return _the_only(exact, candidate)
+    # Two different seeds are two different strokes of luck, whoever named the file.
+    seeds = (candidate.seed, None)
+    given = [b for b in baselines if b.given and (b.seed in seeds or candidate.seed is None)]
+    if not given:
+        return None
+    nearest = max(_nearness(b, candidate) for b in given)
+    return _the_only([b for b in given if _nearness(b, candidate) == nearest], candidate)
+
+
+def _nearness(baseline: Contender, candidate: Contender) -> tuple[bool, ...]:
+    return (
+        baseline.backend == candidate.backend,
+        baseline.image_size == candidate.image_size,
+        baseline.precision == candidate.precision,
+        baseline.seed == candidate.seed,
+    )
+
+
+def _the_only(found: Sequence[Contender], candidate: Contender) -> Contender:
+    if len({baseline.name for baseline in found}) > 1:
+        raise InputError(
+            f"{found[0].name} and {found[1].name}: both are baselines for {candidate.name} "
+            f"{_terms(candidate)}, so a pair is ambiguous; measure them in separate runs"
+        )
+    return found[0]
+
+
+def _own_fp32(candidate: Contender, sound: Sequence[Contender]) -> Contender | None:
+    """The fp32 model of the same weights that runs in the same place, if it is measured too."""
+    for other in sound:
+        same_place = (other.backend, other.device, other.image_size) == (
+            candidate.backend,
+            candidate.device,
+            candidate.image_size,
+        )
+        same_weights = other.weights is not None and other.weights == candidate.weights
+        if same_place and same_weights and other.precision == "fp32":
+            return other
+    return None
 
 
 def _families(candidates: Sequence[Contender]) -> list[list[Contender]]:
@@ -121,10 +186,26 @@ def _families(candidates: Sequence[Contender]) -> list[list[Contender]]:
     return families
 
 
-def _rank(group: PairGroup) -> tuple[bool, int]:
-    """Lead with what is deployed, and with the precision that changes least."""
+def _by_baseline_group(
+    pairs: Sequence[tuple[Contender, Contender]], asked: bool = True
+) -> list[PairGroup]:
+    """One comparison for each group of baselines: a mean over unlike ones would say nothing."""
+    sorted_pairs: dict[Group, PairGroup] = {}
+    for baseline, candidate in pairs:
+        group = sorted_pairs.setdefault(baseline.group, PairGroup([], [], asked))
+        group.baselines.append(baseline)
+        group.candidates.append(candidate)
+    return list(sorted_pairs.values())
+
+
+def _rank(group: PairGroup) -> tuple[bool, bool, int]:
+    """Lead with what was asked, what is deployed, and the precision that changes least."""
     first = group.candidates[0]
-    return (first.backend == "pytorch", _PRECISIONS.index(first.precision))
+    return (
+        not group.asked,
+        first.backend == "pytorch",
+        _PRECISIONS.index(first.precision),
+    )
 
 
 def _terms(contender: Contender) -> str:

@@ -16,6 +16,8 @@ from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import Init, Parity, write_text_atomically
 
 Outcome = Literal["better", "worse", "undecided"]
+Relation = Literal["dominates", "dominated", "trades", "undecided"]
+ComparisonKind = Literal["training", "deployment", "models"]
 
 
 class Row(BaseModel):
@@ -60,6 +62,9 @@ class Row(BaseModel):
         default=None, description="offline: all images at hand, nobody waits for one of them"
     )
     throughput_batch: int | None = None
+    throughput_in_flight: int | None = Field(
+        default=None, description="batches under way at once while throughput was measured"
+    )
     power_w: float | None = Field(default=None, description="mean while the model was timed")
     energy_j_per_image: float | None = None
     flags: list[str] = Field(
@@ -69,6 +74,9 @@ class Row(BaseModel):
         default={}, description="'small', 'medium', 'large' as COCO; None: no such object"
     )
     map50_per_class: dict[str, float] = {}
+    first_call_ms: float | None = Field(
+        default=None, description="the very first run after opening, with all that happens once"
+    )
     num_warmup: int
     num_timed: int
     size_mb: float
@@ -90,7 +98,7 @@ class Interval(BaseModel):
 
 
 class Comparison(BaseModel):
-    """Distilled against baseline on one backend."""
+    """Candidates against their baselines, pair by pair."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     backend: str
@@ -100,8 +108,20 @@ class Comparison(BaseModel):
     seeds: list[int | None]
     map50_95_difference: Interval
     latency_p50_ratio: Interval
-    relation: Literal["dominates", "dominated", "trades", "undecided"] = Field(
+    relation: Relation = Field(
         default="undecided", description="the candidate's place in mAP and latency together"
+    )
+    kind: ComparisonKind = Field(
+        default="training",
+        description="what the claim is about: how models were trained (seeds vary); one set of "
+        "weights deployed in two ways; or two files whose training is unknown",
+    )
+    asked: bool = Field(
+        default=True, description="False: a model against its own fp32, which is always compared"
+    )
+    baseline_backend: str | None = Field(default=None, description="None: the candidates'")
+    baseline_precision: Literal["fp32", "fp16", "int8"] | None = Field(
+        default=None, description="None: the candidates'"
     )
     text: str
 
@@ -131,6 +151,19 @@ class SelfCheck(BaseModel):
     passed: bool
 
 
+class GateOutcome(BaseModel):
+    """One condition of `--fail-if`, judged on one candidate (the mean over its seeds)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    condition: str
+    models: list[str]
+    backend: str
+    value: float | None = Field(description="None: not measured, which counts as violated")
+    limit: float | None
+    violated: bool
+    text: str
+
+
 class BenchRecord(BaseModel):
     """The whole of ``results.json``."""
 
@@ -144,6 +177,7 @@ class BenchRecord(BaseModel):
     rows: list[Row]
     verdict: Verdict
     self_checks: list[SelfCheck] = []
+    gate: list[GateOutcome] = Field(default=[], description="conditions of `--fail-if`, judged")
     device_state: dict[str, Any] = Field(
         default={}, description="clocks, power, temperatures and throttling before and after"
     )

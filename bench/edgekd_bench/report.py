@@ -1,191 +1,150 @@
-"""``edgekd report``: one HTML page that holds a whole run and can be mailed.
+"""``edgekd report``: what was measured, as a page that can be mailed and tables that can be pasted.
 
-The page is what people read instead of ``results.json``, so it must neither say more than the
-record nor hide what is missing: an absent file becomes a line that names the command which makes
-it. It loads nothing: no script, no font, no picture from anywhere else. Plots, samples, tables and
-words are built by the modules beside this one; this one reads the folder and fills the template.
+This file decides what is read and where things are written, and refuses what cannot be: the page
+itself is put together in ``report_page`` and ``report_compare_page``, the tables in
+``report_csv`` and ``report_markdown``.
 """
 
 from __future__ import annotations
 
-import json
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import ValidationError
 
 from edgekd_bench.errors import InputError
-from edgekd_bench.manifest import library_versions, sha256_of, write_text_atomically
-from edgekd_bench.record import BenchRecord, SamplePredictions, read_record
-from edgekd_bench.report_classes import class_plot
-from edgekd_bench.report_curve_plots import distillation_plots, training_plots
-from edgekd_bench.report_curves import read_distillation, read_trainings
-from edgekd_bench.report_figures import key_figures, lead_comparison, lead_rows
-from edgekd_bench.report_plots import accuracy_latency_plot, difference_plot, ratio_plot
-from edgekd_bench.report_samples import MATCH_IOU, MIN_SCORE, build_samples, choose_models
-from edgekd_bench.report_svg import printable
-from edgekd_bench.report_tables import COLUMNS, SHORT_HASH, table_groups
-from edgekd_bench.report_words import (
-    OUTCOME_WORDS,
-    flattened,
-    headline_parts,
-    reproduce_commands,
-    scope_sentences,
-    verdict_figures,
-    verdict_sentences,
-)
-from edgekd_bench.table import any_class_means
+from edgekd_bench.manifest import write_text_atomically
+from edgekd_bench.report_compare import RunComparison, compare_runs
+from edgekd_bench.report_compare_page import render_comparison
+from edgekd_bench.report_csv import changes_csv, rows_csv
+from edgekd_bench.report_markdown import changes_markdown, rows_markdown
+from edgekd_bench.report_page import headline_of, render_report
+from edgekd_bench.report_runs import Run, read_runs
 
-_TEMPLATES = Path(__file__).parent / "templates"
-_MAX_CONFIG_CHARACTERS = 200_000
+STDOUT = Path("-")
 
 
 @dataclass(frozen=True)
 class ReportResult:
-    """Where the page is, how large it is, and the sentence it opens with."""
+    """Where the page and the tables are, how large the page is, and the sentence it opens with."""
 
     path: Path
     size_bytes: int
     headline: str
+    csv: Path | None = None
+    markdown: Path | None = None
 
 
-def run(run_dir: Path, *, out: Path | None = None) -> ReportResult:
-    """Write the report of one run.
+@dataclass(frozen=True)
+class _Texts:
+    """Everything that can be written, as text."""
+
+    page: str
+    csv: str
+    markdown: str
+    headline: str
+
+
+def run(
+    *runs: Path,
+    out: Path | None = None,
+    csv: Path | None = None,
+    markdown: Path | None = None,
+    compare: bool = False,
+) -> ReportResult:
+    """Write the report of one run, of several in one, or of what changed between two.
 
     Args:
-        run_dir: folder with ``results.json``; ``predictions.json``, ``distill/metrics.jsonl``,
-            ``train/<init>-seed<k>/results.csv`` and ``config.yaml`` are used where they exist.
-        out: the HTML file to write; ``run_dir/report.html`` where None.
+        runs: folders with ``results.json``, or such files under any name. Of a folder,
+            ``predictions.json``, ``distill/metrics.jsonl``, ``train/<init>-seed<k>/results.csv``,
+            ``config.yaml`` and the manifests of its models are used where they exist.
+        out: the HTML file to write. None: ``report.html`` in the run's folder, or of several runs
+            in the folder they share; ``compare.html`` of a comparison.
+        csv: also write the rows as CSV; ``-``: to standard output.
+        markdown: also write verdict and table as Markdown; ``-``: to standard output.
+        compare: two runs, before and after.
 
     Raises:
-        InputError: no such folder, no readable ``results.json``, or a malformed
-            ``predictions.json``; nothing is written then.
+        InputError: a run is missing, empty or foreign, ``predictions.json`` is malformed, or a
+            target cannot be written; nothing is written then.
     """
-    target = run_dir / "report.html" if out is None else out
-    if not run_dir.is_dir():
-        raise InputError(f"{run_dir}: no such run folder; give the folder that holds results.json")
+    _check(runs, out, csv, markdown, compare)
+    read = read_runs(runs)
+    target = out or _default_target(read, runs, compare)
+    for path, option in ((target, "--out"), (csv, "--csv"), (markdown, "--markdown")):
+        if path is not None and path != STDOUT:
+            _check_target(path, option, read)
+    texts = _compared(compare_runs(*read)) if compare else _reported(read)
+    _write(target, texts.page, "--out")
+    if csv is not None:
+        _write(csv, texts.csv, "--csv")
+    if markdown is not None:
+        _write(markdown, texts.markdown, "--markdown")
+    return ReportResult(target, target.stat().st_size, texts.headline, csv, markdown)
+
+
+def _check(
+    runs: Sequence[Path],
+    out: Path | None,
+    csv: Path | None,
+    markdown: Path | None,
+    compare: bool,
+) -> None:
+    if not runs:
+        raise InputError("no run given; give a folder that holds results.json")
+    if compare and len(runs) != 2:
+        raise InputError(f"--compare takes two runs, before and after; {len(runs)} given")
+    if out == STDOUT:
+        raise InputError("--out -: the page goes to a file; only --csv and --markdown can be -")
+    named = [path.resolve() for path in (out, csv, markdown) if path is not None]
+    if len(set(named)) < len(named):
+        raise InputError("--out, --csv and --markdown name the same place; give each its own")
+
+
+def _check_target(target: Path, option: str, runs: Sequence[Run]) -> None:
+    """Refuse what would fail later, when half of the files are written, or would cost a record."""
     if target.is_dir():
-        raise InputError(f"{target}: is a folder; give the HTML file to write, as in --out r.html")
-    record = _read_results(run_dir / "results.json")
-    page = printable(_render(_context(run_dir, record)))
+        raise InputError(f"{target}: is a folder; give a file name to {option}")
+    if any(target.resolve() == run.source.resolve() for run in runs):
+        raise InputError(f"{target}: is the record itself; choose another place with {option}")
+    place = next(parent for parent in target.resolve().parents if parent.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise InputError(
+            f"{target}: cannot be written, {place} is no folder to write to; choose another place "
+            f"with {option}"
+        )
+
+
+def _reported(runs: Sequence[Run]) -> _Texts:
+    return _Texts(render_report(runs), rows_csv(runs), rows_markdown(runs), headline_of(runs))
+
+
+def _compared(comparison: RunComparison) -> _Texts:
+    return _Texts(
+        render_comparison(comparison),
+        changes_csv(comparison),
+        changes_markdown(comparison),
+        comparison.headline,
+    )
+
+
+def _default_target(runs: Sequence[Run], given: Sequence[Path], compare: bool) -> Path:
+    """Beside the record; a record under a name of its own gives the page that name."""
+    if len(runs) == 1:
+        source = runs[0].source
+        return source.with_name("report.html") if given[0].is_dir() else source.with_suffix(".html")
+    shared = Path(os.path.commonpath([run.source.resolve().parent for run in runs]))
+    return shared / ("compare.html" if compare else "report.html")
+
+
+def _write(target: Path, text: str, option: str) -> None:
+    if target == STDOUT:
+        sys.stdout.write(text)
+        return
     try:
-        write_text_atomically(target, page)
+        write_text_atomically(target, text)
     except OSError as error:
         raise InputError(
-            f"{target}: cannot be written ({error.strerror}); choose another place with --out"
+            f"{target}: cannot be written ({error.strerror}); choose another place with {option}"
         ) from error
-    return ReportResult(target, target.stat().st_size, record.verdict.headline)
-
-
-def _render(context: dict[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(context)
-
-
-def _read_results(path: Path) -> BenchRecord:
-    try:
-        return read_record(path)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text; run `edgekd bench` again") from error
-
-
-def _read_predictions(path: Path) -> SamplePredictions | None:
-    if not path.is_file():
-        return None
-    try:
-        return SamplePredictions.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        reason = _first_line(error)
-        raise InputError(
-            f"{path}: not a predictions.json of edgekd ({reason}); "
-            "delete it or run `edgekd bench` again"
-        ) from error
-
-
-def _first_line(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error).splitlines()[0]
-
-
-def _read_config(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if len(text) > _MAX_CONFIG_CHARACTERS:
-        return text[:_MAX_CONFIG_CHARACTERS] + f"\n# … cut here; the whole is in {path.name}"
-    return text
-
-
-def _context(run_dir: Path, record: BenchRecord) -> dict[str, Any]:
-    """Everything the template names."""
-    lead = lead_comparison(record)
-    config = _read_config(run_dir / "config.yaml")
-    return {
-        "name": run_dir.resolve().name,
-        "record": record,
-        "outcome": OUTCOME_WORDS[record.verdict.outcome],
-        "outcome_class": record.verdict.outcome.replace(" ", "-"),
-        "headline": headline_parts(record, lead),
-        "figures": verdict_figures(record, lead),
-        "sentences": verdict_sentences(record, lead),
-        "tiles": key_figures(lead_rows(record)),
-        "lead": lead,
-        "columns": COLUMNS,
-        "groups": table_groups(record.rows),
-        "scope": scope_sentences(record),
-        **_plots(record),
-        **_histories(run_dir),
-        **_samples(run_dir, record),
-        "environment": flattened(record.environment),
-        "data": flattened(record.data),
-        "settings": flattened(record.settings),
-        "short_hash": SHORT_HASH,
-        "config": config,
-        "commands": reproduce_commands(run_dir, record, config is not None),
-        "version": library_versions().get("edgekd", ""),
-        "results_sha256": sha256_of(run_dir / "results.json"),
-    }
-
-
-def _plots(record: BenchRecord) -> dict[str, Any]:
-    rows = lead_rows(record)
-    comparisons = record.verdict.comparisons
-    return {
-        "accuracy_latency": accuracy_latency_plot(record.rows),
-        "difference": difference_plot(comparisons),
-        "ratio": ratio_plot(comparisons),
-        "classes": class_plot(rows),
-        "any_class": any_class_means(rows),
-        "several_seeds": len({row.seed for row in rows}) > 1,
-        "lead_name": f"{rows[0].backend} {rows[0].precision}" if rows else "",
-    }
-
-
-def _histories(run_dir: Path) -> dict[str, Any]:
-    distillation = read_distillation(run_dir / "distill" / "metrics.jsonl")
-    trainings = read_trainings(run_dir / "train")
-    return {
-        "distillation": distillation_plots(distillation) if distillation else None,
-        "distillation_skipped": distillation.num_skipped if distillation else 0,
-        "trainings": training_plots(trainings) if trainings else None,
-        "trainings_skipped": sum(history.num_skipped for history in trainings),
-    }
-
-
-def _samples(run_dir: Path, record: BenchRecord) -> dict[str, Any]:
-    predictions = _read_predictions(run_dir / "predictions.json")
-    samples = None
-    if predictions is not None:
-        models = choose_models(record, predictions)
-        samples = build_samples(predictions, models, run_dir)
-    return {"samples": samples, "min_score": MIN_SCORE, "match_iou": MATCH_IOU}

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
 from edgekd_bench.report_curves import History, Points, TrainingHistory, mean_curve
 from edgekd_bench.report_numbers import fixed
 from edgekd_bench.report_svg import (
     Canvas,
+    Drawing,
     Frame,
     Scale,
     draw_axes,
@@ -44,7 +43,7 @@ class Line:
 
 def line_plot(
     name: str, title: str, y_title: str, lines: Sequence[Line], best: str = ""
-) -> Markup | None:
+) -> Drawing | None:
     """Curves over epochs; None where no curve has a point.
 
     Args:
@@ -54,7 +53,10 @@ def line_plot(
     if not lines:
         return None
     epochs = [epoch for line in lines for epoch, _ in line.points]
-    description = f"{len(lines)} curves, epochs {min(epochs):g} to {max(epochs):g}."
+    last_values = ", ".join(f"{line.name} {fixed(line.points[-1][1])}" for line in lines[:12])
+    description = (
+        f"{len(lines)} curves, epochs {min(epochs):g} to {max(epochs):g}; at the end {last_values}."
+    )
     canvas = Canvas(name, _WIDTH, _HEIGHT, title, description)
     frame = Frame(52, 62, _WIDTH - 12, _HEIGHT - 46)
     first, last = min(epochs), max(epochs)
@@ -68,7 +70,16 @@ def line_plot(
     for line in lines:
         if line.name == best:
             _mark_best(canvas, line, x, y, frame)
-    return canvas.markup()
+    return canvas.drawing(("epoch", *(line.name for line in lines)), _table(lines))
+
+
+def _table(lines: Sequence[Line]) -> list[list[str]]:
+    """The values of all curves at the epochs of the longest, thinned as the drawing is."""
+    tables = [dict(line.points) for line in lines]
+    epochs = thinned([(epoch, 0.0) for epoch in sorted(set().union(*tables))], _MAX_DOTS)
+    return [
+        [f"{epoch:g}", *(fixed(table.get(epoch), 4) for table in tables)] for epoch, _ in epochs
+    ]
 
 
 def _stroke(line: Line) -> str:
@@ -95,24 +106,24 @@ def thinned(points: Points, limit: int) -> Points:
 
 def _mark_best(canvas: Canvas, line: Line, x: Scale, y: Scale, frame: Frame) -> None:
     epoch, value = max(line.points, key=lambda point: point[1])
-    draw_mark(canvas, "circle", x(epoch), y(value), 5, f"ring {line.style}", None)
+    draw_mark(canvas, "circle", x(epoch), y(value), 5, f"ring {line.style}")
     text = f"best {fixed(value)} at epoch {epoch:g}"
     canvas.label(frame.right, frame.top - 12, text, "tick", "end")
 
 
-def distillation_plots(history: History) -> list[Markup]:
+def distillation_plots(history: History, suffix: str = "") -> list[Drawing]:
     """Held-out cosine and loss, overall and per level where the history has levels."""
     cosine = _level_lines(history, "heldout_cosine", "heldout_cosine/")
     loss = _level_lines(history, "loss", "loss/")
     plots = [
         line_plot(
-            "distill-cosine",
+            f"distill-cosine{suffix}",
             "Held-out cosine similarity to the teacher, by epoch",
             "held-out cosine",
             cosine,
             best="heldout_cosine",
         ),
-        line_plot("distill-loss", "Distillation loss, by epoch", "training loss", loss),
+        line_plot(f"distill-loss{suffix}", "Distillation loss, by epoch", "training loss", loss),
     ]
     return [plot for plot in plots if plot is not None]
 
@@ -129,19 +140,22 @@ def _level_lines(history: History, overall: str, prefix: str) -> list[Line]:
     return lines
 
 
-def training_plots(histories: Sequence[TrainingHistory]) -> list[Markup]:
+def training_plots(histories: Sequence[TrainingHistory], suffix: str = "") -> list[Drawing]:
     """Validation mAP50-95 and training loss, every seed thin, the mean of several seeds thick."""
     validation = [(h.init, h.seed, h.validation) for h in histories]
     loss = [(h.init, h.seed, h.loss) for h in histories]
     plots = [
         line_plot(
-            "train-map",
+            f"train-map{suffix}",
             "Validation mAP50-95 while training, by epoch",
             "validation mAP50-95",
             _seed_lines(validation),
         ),
         line_plot(
-            "train-loss", "Training loss, by epoch", "training loss, summed", _seed_lines(loss)
+            f"train-loss{suffix}",
+            "Training loss, by epoch",
+            "training loss, summed",
+            _seed_lines(loss),
         ),
     ]
     return [plot for plot in plots if plot is not None]

@@ -10,13 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgekd_bench.manifest import Init
-from edgekd_bench.record import BenchRecord, Comparison, Row
+from edgekd_bench.record import BenchRecord, Comparison
 from edgekd_bench.report_numbers import MISSING, mean, signed
-from edgekd_bench.report_plots import INITS, configuration, measured
+from edgekd_bench.report_rows import Series
 from edgekd_bench.report_tables import COLUMNS, Column
-
-_LARGE_FIRST: tuple[Init, ...] = ("distilled", "other", "baseline")
 
 
 @dataclass(frozen=True)
@@ -34,50 +31,35 @@ def lead_comparison(record: BenchRecord) -> Comparison | None:
     return next(iter(record.verdict.comparisons), None)
 
 
-def lead_rows(record: BenchRecord) -> list[Row]:
-    """The rows of the leading comparison; without one, those measured like the first row.
-
-    Only rows that count: a failed parity voids a row here too.
-    """
-    rows, lead = measured(record.rows), lead_comparison(record)
-    if lead is None:
-        return [row for row in rows if configuration(row) == configuration(record.rows[0])]
-    models = {*lead.baselines, *lead.candidates}
-    return [
-        row
-        for row in rows
-        if row.model in models and (row.backend, row.precision) == (lead.backend, lead.precision)
-    ]
-
-
-def key_figures(rows: Sequence[Row]) -> list[KeyFigure]:
-    """Tiles for one configuration: means over seeds, the candidate large, the baseline below.
+def key_figures(series: Sequence[Series]) -> list[KeyFigure]:
+    """Tiles: means over seeds, the candidate large, the baseline below.
 
     Args:
-        rows: as ``lead_rows`` gives them. Without a candidate the baseline's figure is large.
+        series: as ``series_of`` gives them. Without a candidate the baseline's figure is large.
     """
     tiles = []
-    heads = {"f50": "forward p50", "e50": "end to end p50", "size": "file size"}
+    heads = {"f50": "host p50", "e50": "end to end p50", "size": "file size"}
     for column in COLUMNS:
         if column.key in ("map50_95", "map50", "f50", "e50", "size", "params"):
             label = heads.get(column.key, column.head)
-            tiles.append(_tile(label, column, rows))
+            tiles.append(_tile(label, column, series))
     return tiles
 
 
-def _tile(label: str, column: Column, rows: Sequence[Row]) -> KeyFigure:
-    means: dict[Init, float] = {
-        init: mean([column.value(row) for row in rows if row.init == init]) for init in INITS
-    }
-    present = [name for name in _LARGE_FIRST if math.isfinite(means[name])]
-    if not present:
+def _tile(label: str, column: Column, series: Sequence[Series]) -> KeyFigure:
+    means: list[tuple[Series, float]] = []
+    for side in series:
+        average = mean([v for row in side.rows if (v := column.value(row)) is not None])
+        if math.isfinite(average):
+            means.append((side, average))
+    if not means:
         return KeyFigure(label, MISSING, "")
-    value, baseline = means[present[0]], means["baseline"]
+    (first, before), (last, after) = means[0], means[-1]
     unit = f" {column.unit}" if column.unit else ""
-    text = column.write(value)
-    if len(present) < 2 or present[-1] != "baseline":
-        return KeyFigure(label, text + unit, present[0])
+    text = column.write(after)
+    if first is last or first.style != "baseline":
+        return KeyFigure(label, text + unit, last.name)
     digits = len(text.partition(".")[2])
-    same = text == column.write(baseline)
-    change = "no change" if same else signed(value - baseline, digits) + unit
-    return KeyFigure(label, text + unit, f"baseline {column.write(baseline)}", change)
+    same = text == column.write(before)
+    change = "no change" if same else signed(after - before, digits) + unit
+    return KeyFigure(label, text + unit, f"baseline {column.write(before)}", change)

@@ -36,15 +36,26 @@ def milliseconds(value: float | None) -> str:
     return fixed(value, 0 if value >= 100 else 1 if value >= 10 else 2)
 
 
+def significant(value: float | None) -> str:
+    """Three significant digits, never an exponent: throughput and joules span decades."""
+    if value is None or not math.isfinite(value) or value <= 0:
+        return fixed(value)
+    return fixed(value, max(0, 2 - math.floor(math.log10(value))))
+
+
 def interval(low: float, high: float, digits: int = 3) -> str:
     """``−0.004 to +0.047``."""
     return f"{signed(low, digits)} to {signed(high, digits)}"
 
 
+def count_word(number: int) -> str:
+    """``three``; figures above ten."""
+    return _WORDS[number] if 0 <= number < len(_WORDS) else str(number)
+
+
 def counted(number: int, noun: str) -> str:
     """``three seeds``, ``one seed``, ``25 seeds``."""
-    word = _WORDS[number] if 0 <= number < len(_WORDS) else str(number)
-    return f"{word} {noun}" if number == 1 else f"{word} {noun}s"
+    return f"{count_word(number)} {noun}" + ("" if number == 1 else "s")
 
 
 def mean(values: list[float]) -> float:

@@ -21,12 +21,16 @@ from edgekd_bench.record import BenchRecord, SampleBox, SampleImage, SamplePredi
 from edgekd_bench.report_svg import Canvas, shortened
 
 MAX_IMAGES = 6
+MAX_WORST = 4
 MIN_SCORE = 0.25
 MATCH_IOU = 0.5
 _MAX_SIDE = 640
 _MAX_BOXES = 60
-# Six pictures of pure noise stay below it; it only guards the page's size limit against surprises.
-_MAX_JPEG_BYTES = 450_000
+_KIND_WORDS = {"truth": "", "hit": "found", "extra": "wrong", "missed": "missed"}
+# What all pictures of a page may take together, as JPEG; base64 adds a third, and the page must
+# stay below 5 MB. Photographs need a tenth of it; pictures of noise are reduced until they fit.
+PICTURE_BYTES = 2_700_000
+_ATTEMPTS = ((640, 82), (640, 60), (640, 35), (448, 35), (320, 30), (160, 25))
 
 
 @dataclass(frozen=True)
@@ -48,20 +52,52 @@ class Sample:
     missing: str = ""
 
 
+@dataclass(frozen=True)
+class SampleLimits:
+    """How much of a page the samples of one run may take."""
+
+    images: int = MAX_IMAGES
+    worst: int = MAX_WORST
+    jpeg_bytes: int = PICTURE_BYTES // (MAX_IMAGES + MAX_WORST)
+
+    @classmethod
+    def shared(cls, num_runs: int) -> SampleLimits:
+        """The page's room divided among its runs; each shows one image of a kind at least."""
+        images, worst = max(1, MAX_IMAGES // num_runs), max(1, MAX_WORST // num_runs)
+        return cls(images, worst, PICTURE_BYTES // (num_runs * (images + worst)))
+
+
 def build_samples(
-    predictions: SamplePredictions, models: Sequence[tuple[str, str]], folder: Path
-) -> list[Sample]:
-    """Panels for the first images.
+    predictions: SamplePredictions,
+    models: Sequence[tuple[str, str]],
+    folder: Path,
+    limits: SampleLimits | None = None,
+    suffix: str = "",
+) -> tuple[list[Sample], list[Sample]]:
+    """Panels for the first sample images, and for the first of the worst.
 
     Args:
+        predictions: the images with their truth and detections.
         models: ``(title, key in SampleImage.predictions)`` of the models to draw beside the truth.
         folder: the run folder, which relative image paths start from.
+        limits: how many pictures, and how large.
+        suffix: makes the drawings' names unique on the page.
     """
-    chosen = predictions.images[:MAX_IMAGES]
-    return [
-        _build_sample(index, image, predictions.names, models, folder)
-        for index, image in enumerate(chosen)
-    ]
+    limits = limits or SampleLimits()
+    built: dict[str, list[Sample]] = {}
+    for reason, count in (("sample", limits.images), ("worst", limits.worst)):
+        chosen = [image for image in predictions.images if image.reason == reason][:count]
+        built[reason] = [
+            _build_sample(
+                f"{reason}-{index}{suffix}",
+                image,
+                predictions.names,
+                models,
+                _encode(image, folder, limits.jpeg_bytes),
+            )
+            for index, image in enumerate(chosen)
+        ]
+    return built["sample"], built["worst"]
 
 
 def choose_models(record: BenchRecord, predictions: SamplePredictions) -> list[tuple[str, str]]:
@@ -91,21 +127,20 @@ def choose_models(record: BenchRecord, predictions: SamplePredictions) -> list[t
 
 
 def _build_sample(
-    index: int,
+    symbol_id: str,
     image: SampleImage,
     names: dict[int, str],
     models: Sequence[tuple[str, str]],
-    folder: Path,
+    encoded: tuple[str, str],
 ) -> Sample:
-    symbol_id = f"sample-{index}"
-    pixels, missing = _encode(image, folder)
+    pixels, missing = encoded
     symbol = _symbol(symbol_id, image, pixels) if pixels else Markup("")
     objects = drawable(image.truth)
     truth = [(box, "truth", _class_name(names, box)) for box in objects]
     panels = [
         Panel(
             "truth",
-            f"{len(objects)} objects",
+            f"{len(objects)} object" + ("" if len(objects) == 1 else "s"),
             _draw(f"{symbol_id}-truth", symbol_id, image, truth, bool(pixels), "truth"),
         )
     ]
@@ -116,7 +151,7 @@ def _build_sample(
     return Sample(Path(image.path).name, symbol, panels, missing)
 
 
-def _encode(image: SampleImage, folder: Path) -> tuple[str, str]:
+def _encode(image: SampleImage, folder: Path, max_bytes: int) -> tuple[str, str]:
     """``(base64 JPEG, "")``, or ``("", reason)`` where the picture cannot be shown."""
     path = folder / image.path
     if not path.is_file():
@@ -129,13 +164,13 @@ def _encode(image: SampleImage, folder: Path) -> tuple[str, str]:
         return "", f"image not found: {image.path}"
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         return "", f"image cannot be read: {image.path} ({error})"
-    upright.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    for quality in (82, 60, 35):
+    for side, quality in _ATTEMPTS:
         buffer = io.BytesIO()
+        upright.thumbnail((side, side))
         upright.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= _MAX_JPEG_BYTES:
-            break
-    return base64.b64encode(buffer.getvalue()).decode("ascii"), ""
+        if buffer.tell() <= max_bytes:
+            return base64.b64encode(buffer.getvalue()).decode("ascii"), ""
+    return "", f"image left out, the page would grow too large: {image.path}"
 
 
 def _symbol(symbol_id: str, image: SampleImage, pixels: str) -> Markup:
@@ -205,7 +240,8 @@ def _draw(
     title: str,
 ) -> Markup:
     width, height = max(1, image.width), max(1, image.height)
-    description = f"{sum(kind != 'missed' for _, kind, _ in boxes)} boxes drawn."
+    drawn = ", ".join(f"{label} {_KIND_WORDS[kind]}".strip() for _, kind, label in boxes[:12])
+    description = f"{len(boxes)} boxes: {drawn or 'none'}."
     canvas = Canvas(name, width, height, f"{Path(image.path).name}: {title}", description)
     canvas.root.set("class", "plot picture")
     canvas.add("rect", width=width, height=height, class_="backdrop")

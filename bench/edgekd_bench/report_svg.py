@@ -4,6 +4,9 @@ The report must be made on a Jetson and open from a mail attachment, so it can n
 plotting library nor load a script. Every mark is built as an XML element, never as a string, which
 makes the output well-formed and escaped whatever a class or model is called. Colours are left to
 the page's style sheet (classes ``s-baseline``, ``axis`` …), so a plot serves light, dark and paper.
+
+What a mark says is shown on hover and on keyboard focus alike, by the style sheet alone, and every
+plot ends as a ``Drawing``: the picture together with its figures as a table.
 """
 
 from __future__ import annotations
@@ -50,8 +53,8 @@ class Scale:
 
     def ticks(self, wanted: int = 6) -> list[float]:
         """Round values inside the scale, about ``wanted`` of them."""
-        if self.log:
-            return _log_ticks(self.low, self.high)
+        if self.log and len(found := _log_ticks(self.low, self.high)) > 3:
+            return found
         step = _round_step((self.high - self.low) / wanted)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
@@ -87,12 +90,23 @@ def padded(values: Iterable[float], share: float = 0.08) -> tuple[float, float]:
     return low - air, high + air
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A picture and, for those who cannot see it, its figures: ``rows`` of texts under ``head``."""
+
+    markup: Markup
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    num_tips: int = 0
+
+
 class Canvas:
     """One SVG drawing; coordinates are its own pixels, y downward."""
 
     def __init__(self, name: str, width: float, height: float, title: str, description: str):
         """``name`` must be unique on the page: it prefixes the ids of title and description."""
         self.width, self.height = width, height
+        self._tips: list[tuple[float, float, str]] = []
         self.root = ElementTree.Element(
             "svg",
             {
@@ -128,6 +142,21 @@ class Canvas:
             element.text = printable(text)
         return element
 
+    def explain(self, element: ElementTree.Element, x: float, y: float, text: str) -> None:
+        """Give a direct child of the drawing a text, shown above ``(x, y)`` on hover and focus.
+
+        Args:
+            text: lines; the first is the name of what is shown.
+        """
+        text = printable(text)
+        element.set("tabindex", "0")
+        element.set("role", "img")
+        element.set("aria-label", text.replace("\n", "; "))
+        element.set("class", f"{element.get('class', '')} m m{len(self._tips)}".strip())
+        # An image's parts are hidden from screen readers; a group's are not.
+        self.root.set("role", "group")
+        self._tips.append((x, y, text))
+
     def line(self, x1: float, y1: float, x2: float, y2: float, class_: str) -> None:
         """A straight line."""
         self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
@@ -138,7 +167,33 @@ class Canvas:
 
     def markup(self) -> Markup:
         """The drawing, safe to place in the page as it is."""
+        self._draw_tips()
         return Markup(ElementTree.tostring(self.root, encoding="unicode"))
+
+    def drawing(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Drawing:
+        """The finished drawing with its figures as a table."""
+        return Drawing(self.markup(), tuple(head), [tuple(row) for row in rows], len(self._tips))
+
+    def _draw_tips(self) -> None:
+        """The texts of all marks, on top of everything, in the order of the marks."""
+        if not self._tips:
+            return
+        group = self.add("g", class_="tips", aria_hidden="true")
+        for index, (x, y, text) in enumerate(self._tips):
+            lines = [shortened(line, 90) for line in text.split("\n")]
+            width = 20 + 6.9 * max(map(len, lines))
+            height = 12 + 17 * len(lines)
+            left = max(0.0, min(x - width / 2, self.width - width))
+            top = y - height - 14
+            if top < -40:  # The page leaves room above a plot, but not that much.
+                top = y + 18
+            tip = self.add("g", group, class_=f"tip t{index}")
+            self.add("rect", tip, x=left, y=top, width=width, height=height, rx=4)
+            for number, line in enumerate(lines):
+                class_ = "label strong" if number == 0 else "label"
+                self.add(
+                    "text", tip, text=line, x=left + 10, y=top + 19 + 17 * number, class_=class_
+                )
 
 
 @dataclass(frozen=True)
@@ -181,12 +236,17 @@ def draw_vertical_grid(canvas: Canvas, frame: Frame, x: Scale, title: str) -> No
 
 
 def draw_mark(
-    canvas: Canvas, shape: str, x: float, y: float, radius: float, class_: str, hover: str | None
-) -> None:
+    canvas: Canvas,
+    shape: str,
+    x: float,
+    y: float,
+    radius: float,
+    class_: str,
+    hover: str | None = None,
+) -> ElementTree.Element:
     """A ``circle``, ``diamond`` or ``square`` of equal area around ``(x, y)``."""
     if shape == "circle":
-        canvas.add("circle", cx=x, cy=y, r=radius, class_=class_, hover=hover)
-        return
+        return canvas.add("circle", cx=x, cy=y, r=radius, class_=class_, hover=hover)
     half = radius * math.sqrt(math.pi) / 2
     if shape == "diamond":
         half *= math.sqrt(2)
@@ -195,7 +255,7 @@ def draw_mark(
         corners = [(x - half, y - half), (x + half, y - half), (x + half, y + half)]
         corners.append((x - half, y + half))
     path = " ".join(f"{a:.2f},{b:.2f}" for a, b in corners)
-    canvas.add("polygon", points=path, class_=class_, hover=hover)
+    return canvas.add("polygon", points=path, class_=class_, hover=hover)
 
 
 def draw_legend(
@@ -210,7 +270,7 @@ def draw_legend(
         if shape == "line":
             canvas.line(x, y - 4, x + 18, y - 4, class_)
         else:
-            draw_mark(canvas, shape, x + 9, y - 4, 5.5, class_, None)
+            draw_mark(canvas, shape, x + 9, y - 4, 5.5, class_)
         canvas.label(x + 25, y, name, "legend")
         x += 25 + 6.6 * len(name) + 20
     return x

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
+Int32Array = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 Float64Array = npt.NDArray[np.float64]
 
@@ -32,29 +32,6 @@ class ClassMatches:
     true_positive: BoolArray  # (T, N)
     counted: BoolArray  # (T, N) False: matched a crowd, so neither right nor wrong
     num_truth: IntArray  # (I,) true boxes that count, per image
-
-    @classmethod
-    def from_coco(cls, entries: Sequence[dict[str, Any]], num_images: int) -> ClassMatches:
-        """Gather COCO's per-image results of one class; image ids are indices plus one."""
-        num_truth = np.zeros(num_images, np.int64)
-        scores, images = [np.empty(0)], [np.empty(0, np.int64)]
-        matched = [np.empty((NUM_IOU_THRESHOLDS, 0), bool)]
-        ignored = [np.empty((NUM_IOU_THRESHOLDS, 0), bool)]
-        for entry in sorted(entries, key=lambda entry: int(entry["image_id"])):
-            index, count = entry["image_id"] - 1, len(entry["dtScores"])
-            num_truth[index] += len(entry["gtIgnore"]) - int(np.sum(entry["gtIgnore"]))
-            scores.append(np.asarray(entry["dtScores"], np.float64))
-            images.append(np.full(count, index))
-            matched.append(_table(entry["dtMatches"], count))
-            ignored.append(_table(entry["dtIgnore"], count))
-        order = np.argsort(-np.concatenate(scores), kind="stable")
-        is_ignored = np.concatenate(ignored, axis=1)[:, order]
-        return cls(
-            image_index=np.concatenate(images)[order],
-            true_positive=np.concatenate(matched, axis=1)[:, order] & ~is_ignored,
-            counted=~is_ignored,
-            num_truth=num_truth,
-        )
 
 
 def resampled_map(matches: Sequence[ClassMatches], weights: IntArray) -> Float64Array:
@@ -92,15 +69,19 @@ def _average_precision(found: ClassMatches, weights: IntArray) -> Float64Array:
 def _precision_of_chunk(found: ClassMatches, weights: IntArray) -> Float64Array:
     num_truth = weights @ found.num_truth  # (b,)
     needed = _needed(num_truth)  # (b, 101)
-    drawn = weights[:, found.image_index]  # (b, N)
-    all_counted = bool(found.counted.all())
-    seen = np.cumsum(drawn, axis=1)
+    drawn = weights.astype(np.int32)[:, found.image_index]  # (b, N)
+    seen = np.cumsum(drawn, axis=1, dtype=np.int32)
     total = np.zeros(len(weights))
     for right, counted in zip(found.true_positive, found.counted, strict=True):
-        if not all_counted:
-            seen = np.cumsum(drawn * counted, axis=1)
-        hits = np.flatnonzero(right)
-        total += _interpolate(np.cumsum(drawn[:, hits], axis=1), seen[:, hits], needed)
+        hits, skipped = np.flatnonzero(right), np.flatnonzero(~counted)
+        seen_at_hits = seen[:, hits]
+        if len(skipped):
+            # Crowds take out few detections, so only those are summed anew for each threshold.
+            before = np.cumsum(drawn[:, skipped], axis=1, dtype=np.int32)
+            before = np.concatenate([np.zeros((len(weights), 1), np.int32), before], axis=1)
+            seen_at_hits = seen_at_hits - before[:, np.searchsorted(skipped, hits)]
+        true = np.cumsum(drawn[:, hits], axis=1, dtype=np.int32)
+        total += _interpolate(true, seen_at_hits, needed)
     return np.where(num_truth > 0, total / len(found.true_positive), np.nan)
 
 
@@ -117,7 +98,7 @@ def _needed(num_truth: IntArray) -> IntArray:
     return needed
 
 
-def _interpolate(hits: IntArray, seen: IntArray, needed: IntArray) -> Float64Array:
+def _interpolate(hits: Int32Array, seen: Int32Array, needed: IntArray) -> Float64Array:
     """Mean interpolated precision: (b, M) running hits and detections → (b,)."""
     rows, count = hits.shape
     if count == 0:
@@ -132,7 +113,3 @@ def _interpolate(hits: IntArray, seen: IntArray, needed: IntArray) -> Float64Arr
     position = flat.reshape(needed.shape) - np.arange(rows)[:, None] * count
     result: Float64Array = np.take_along_axis(padded, position, axis=1).mean(axis=1)
     return result
-
-
-def _table(rows: Sequence[Sequence[Any]], count: int) -> BoolArray:
-    return np.asarray(rows, np.int64).reshape(NUM_IOU_THRESHOLDS, count).astype(bool)

@@ -1,14 +1,18 @@
 """Pick a few evaluation images and keep what each model saw in them, for the report.
 
-Numbers alone hide a detector that is right for the wrong reason; a page of boxes does not.
+Numbers alone hide a detector that is right for the wrong reason; a page of boxes does not. Half an
+answer is in typical images, which are spread evenly over the set, and the other half in those where
+the models do worst. What each class is taken for is counted over the whole set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
+from edgekd_bench.confusion import confusion_matrix, judge, worst_images
 from edgekd_bench.detection_data import DetectionSet, LabelledImage
 from edgekd_bench.detections import Detections
 from edgekd_bench.record import SampleBox, SampleImage, SamplePredictions
@@ -19,29 +23,33 @@ def collect_samples(
     detections: Mapping[str, Sequence[Detections]],
     *,
     count: int,
-    threshold: float,
+    num_worst: int = 0,
+    judged: Sequence[str] | None = None,
 ) -> SamplePredictions:
-    """Truth and confident detections on evenly spread images of a set.
+    """Truth and detections on evenly spread images of a set, then on the worst ones.
 
     Args:
         dataset: the evaluation set.
-        detections: per '<model>|<backend>', one entry an image of the set.
-        count: images at most; those with true boxes go first.
-        threshold: score from which a detection is shown.
+        detections: per '<model>|<backend>' what an application would be given, one entry an image.
+        count: evenly spread images at most; only images with true boxes are taken, and an image
+            that is among the worst is not shown twice.
+        num_worst: images with the lowest F1 at most.
+        judged: keys of the models whose mean F1 decides which images are worst; None: all.
     """
-    images = [
-        SampleImage(
-            path=str(dataset.images[index].path),
-            width=dataset.images[index].width,
-            height=dataset.images[index].height,
-            truth=_truth(dataset.images[index]),
-            predictions={
-                key: _boxes(found[index].above(threshold)) for key, found in detections.items()
-            },
-        )
-        for index in spread(dataset, count)
-    ]
-    return SamplePredictions(names=dataset.names, images=images)
+    judgements = {key: judge(found, dataset) for key, found in detections.items()}
+    deciding = list(judgements) if judged is None else list(judged)
+    worst = worst_images([judgements[key] for key in deciding], num_worst)
+    typical = [index for index in spread(dataset, count) if index not in worst]
+    images = [_sample(dataset, index, "sample", detections) for index in typical]
+    images += [_sample(dataset, index, "worst", detections) for index in worst]
+    return SamplePredictions(
+        names=dataset.names,
+        images=images,
+        confusion={
+            key: confusion_matrix(each, len(dataset.names)).tolist()
+            for key, each in judgements.items()
+        },
+    )
 
 
 def spread(dataset: DetectionSet, count: int) -> list[int]:
@@ -49,6 +57,23 @@ def spread(dataset: DetectionSet, count: int) -> list[int]:
     labelled = [i for i, image in enumerate(dataset.images) if len(image.class_ids)]
     chosen = np.linspace(0, len(labelled) - 1, min(count, len(labelled))).round().astype(int)
     return [labelled[index] for index in chosen]
+
+
+def _sample(
+    dataset: DetectionSet,
+    index: int,
+    reason: Literal["sample", "worst"],
+    detections: Mapping[str, Sequence[Detections]],
+) -> SampleImage:
+    image = dataset.images[index]
+    return SampleImage(
+        path=str(image.path),
+        width=image.width,
+        height=image.height,
+        truth=_truth(image),
+        reason=reason,
+        predictions={key: _boxes(found[index]) for key, found in detections.items()},
+    )
 
 
 def _truth(image: LabelledImage) -> list[SampleBox]:

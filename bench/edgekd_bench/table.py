@@ -1,4 +1,4 @@
-"""The benchmark's answer on a terminal: one line a model, then the verdict in words.
+"""The benchmark's answer on a terminal: a few lines a model, then what to make of them in words.
 
 Made for 100 columns, because that is what a terminal beside an editor has; what does not fit
 (classes, hashes, full precision) is in ``results.json``.
@@ -14,8 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd_bench.record import BenchRecord, Row
+from edgekd_bench.self_check import describe_check
 
 _VERDICT_STYLES = {"better": "bold green", "worse": "bold red"}
+_CHECK_STYLES = {True: "dim", False: "bold red"}
+_MAX_FLAGS = 8
+_MAX_NAMES = 2
 
 
 def results_table(record: BenchRecord) -> RenderableType:
@@ -33,7 +37,7 @@ def results_table(record: BenchRecord) -> RenderableType:
     for heading in (
         "mAP\n50-95",
         "mAP\n50",
-        "forward ms\np50/p90/p99",
+        "host ms\np50/p90/p99",
         "end-to-end ms\np50/p90/p99",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -42,7 +46,34 @@ def results_table(record: BenchRecord) -> RenderableType:
     for row in record.rows:
         table.add_row(*_cells(row))
     style = _VERDICT_STYLES.get(record.verdict.outcome, "bold")
-    return Group(table, Text(record.verdict.headline, style=style))
+    return Group(
+        table,
+        *(Text(describe_check(c), style=_CHECK_STYLES[c.passed]) for c in record.self_checks),
+        *(Text(f"! {flag}", style="yellow") for flag in flag_lines(record.rows)),
+        Text(record.verdict.headline, style=style),
+    )
+
+
+def flag_lines(rows: Sequence[Row]) -> list[str]:
+    """Each flag once, with the models it is about where these are not all."""
+    bearers: dict[str, list[Row]] = {}
+    for row in rows:
+        for flag in row.flags:
+            bearers.setdefault(flag, []).append(row)
+    lines = [f"{flag}{_whose(bearing, rows)}" for flag, bearing in bearers.items()]
+    hidden = len(lines) - _MAX_FLAGS
+    return lines[:_MAX_FLAGS] + ([f"{hidden} more flags in results.json"] if hidden > 0 else [])
+
+
+def _whose(bearing: Sequence[Row], rows: Sequence[Row]) -> str:
+    if len(bearing) == len(rows):
+        return ""
+    backend = bearing[0].backend
+    if list(bearing) == [row for row in rows if row.backend == backend] and len(bearing) > 1:
+        return f" (all on {backend})"
+    names = [f"{row.model} on {row.backend}" for row in bearing[:_MAX_NAMES]]
+    more = len(bearing) - len(names)
+    return f" ({', '.join(names)}{f' and {more} more' if more else ''})"
 
 
 def _cells(row: Row) -> list[str]:
@@ -52,9 +83,9 @@ def _cells(row: Row) -> list[str]:
         f"{row.backend}\n{row.precision} {row.image_size} px",
         f"{row.map50_95:.3f}",
         f"{row.map50:.3f}",
-        _times(row.latency_p50_ms, row.latency_p90_ms, row.latency_p99_ms),
-        _times(row.end_to_end_p50_ms, row.end_to_end_p90_ms, row.end_to_end_p99_ms),
-        f"{row.size_mb:.1f} MB\n{row.num_params / 1e6:.2f} M par",
+        _times(row.latency_p50_ms, row.latency_p90_ms, row.latency_p99_ms) + _device(row),
+        _times(row.end_to_end_p50_ms, row.end_to_end_p90_ms, row.end_to_end_p99_ms) + _rate(row),
+        f"{row.size_mb:.1f} MB" + (f"\n{row.num_params / 1e6:.2f} M par" if row.num_params else ""),
         row.parity,
     ]
 
@@ -71,6 +102,21 @@ def any_class_means(rows: Sequence[Row]) -> str:
 def _times(*values: float) -> str:
     """Three significant figures are what a latency can carry."""
     return "/".join(f"{v:.2f}" if v < 10 else f"{v:.1f}" if v < 100 else f"{v:.0f}" for v in values)
+
+
+def _device(row: Row) -> str:
+    """On a CPU both clocks see the same work, and a second figure would only look like more."""
+    if row.device_p50_ms is None or row.device == "cpu":
+        return ""
+    return f"\ndevice {_times(row.device_p50_ms)}"
+
+
+def _rate(row: Row) -> str:
+    rate = row.throughput_images_per_s
+    figures = [] if rate is None else [f"{_times(rate)} img/s"]
+    if row.energy_j_per_image is not None:
+        figures.append(f"{_times(row.energy_j_per_image)} J")
+    return "\n" + ", ".join(figures) if figures else ""
 
 
 def _title(record: BenchRecord) -> str:

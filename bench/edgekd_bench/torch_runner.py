@@ -5,6 +5,8 @@ Torch and Ultralytics are imported inside, because the module must load on a dev
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +14,36 @@ import numpy as np
 
 from edgekd_bench.detections import check_output
 from edgekd_bench.errors import InputError
-from edgekd_bench.manifest import Manifest, read_manifest, sha256_of
-from edgekd_bench.runner import (
-    Float32Array,
-    Runner,
-    RunnerInfo,
-    RunnerOptions,
-    check_image_size,
-)
-from edgekd_bench.ultralytics_checkpoint import (
-    load_detector,
-    one_line,
-    trained_image_size,
-)
+from edgekd_bench.manifest import Manifest, read_manifest
+from edgekd_bench.opened_model import check_input, describe
+from edgekd_bench.runner import Float32Array, Runner, RunnerInfo, RunnerOptions, Timed
+from edgekd_bench.ultralytics_checkpoint import load_detector, one_line, trained_image_size
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
+
+_RUN_ERRORS = (RuntimeError, AttributeError, TypeError, ValueError, LookupError)
 
 
 class TorchRunner(Runner):
     """A fused Ultralytics detector in eval mode."""
 
-    def __init__(self, model: Any, info: RunnerInfo, device: str, channels_last: bool) -> None:
+    def __init__(self, model: Any, info: RunnerInfo, forward: Callable[[Float32Array], Timed]):
         self._model = model
         self._info = info
-        self._device = device
-        self._channels_last = channels_last
+        self._forward = forward
 
     @property
     def info(self) -> RunnerInfo:
         return self._info
 
     def forward(self, batch: Float32Array) -> Float32Array:
-        return _forward(self._model, batch, self._device, self._channels_last)
+        return self._forward(batch).output
+
+    def forward_timed(self, batch: Float32Array) -> Timed:
+        return self._forward(batch)
 
     def close(self) -> None:
         self._model = None
+        self._forward = _closed
 
 
 def open_torch(path: Path, options: RunnerOptions) -> Runner:
@@ -66,21 +64,26 @@ def open_torch(path: Path, options: RunnerOptions) -> Runner:
         raise InputError(f"{path}: PyTorch sees no CUDA device; use the cpu")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    manifest = read_manifest(path)
     model = _load(path, options)
-    own_size = manifest.image_size if manifest else trained_image_size(path, model)
-    image_size = options.image_size or own_size
-    stride = int(max(model.stride))
-    check_image_size(path, image_size, stride)
-    zeros = np.zeros((options.batch, 3, image_size, image_size), np.float32)
+    manifest = _manifest(path, model)
+    layout = check_input(path, (None, 3, None, None), np.float32, manifest, options)
+    forward = _forward_function(model, options)
+    start = time.perf_counter()
     try:
-        output = _forward(model, zeros, options.device, options.channels_last)
-    except (RuntimeError, AttributeError, TypeError, ValueError, LookupError) as error:
+        output = forward(np.zeros(layout.shape, np.float32)).output
+    except _RUN_ERRORS as error:
         raise InputError(f"{path}: loads but does not run ({one_line(error)})") from error
-    names = {int(index): str(name) for index, name in model.names.items()}
-    end_to_end = check_output(output, len(names), path)
-    info = _describe(path, model, manifest, options, image_size, names, end_to_end)
-    return TorchRunner(model, info, options.device, options.channels_last)
+    first_call_ms = (time.perf_counter() - start) * 1e3
+    info = describe(
+        path,
+        manifest,
+        backend="pytorch",
+        device=torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+        layout=layout,
+        end_to_end=check_output(output, len(manifest.names), path),
+        first_call_ms=first_call_ms,
+    )
+    return TorchRunner(model, info, forward)
 
 
 def _load(path: Path, options: RunnerOptions) -> Any:
@@ -92,50 +95,64 @@ def _load(path: Path, options: RunnerOptions) -> Any:
     return model.to(memory_format=torch.channels_last) if options.channels_last else model
 
 
-def _forward(model: Any, batch: Float32Array, device: str, channels_last: bool) -> Float32Array:
+def _manifest(path: Path, model: Any) -> Manifest:
+    """The manifest beside the checkpoint, else what the network itself tells.
+
+    Names and stride are the network's in either case: they are what it computes with.
+    """
+    beside = read_manifest(path)
+    known = {
+        "names": {int(index): str(name) for index, name in model.names.items()},
+        "stride": int(max(model.stride)),
+        "precision": "fp32",
+    }
+    if beside is None:
+        beside = Manifest(kind="detector", image_size=trained_image_size(path, model), **known)
+    if beside.num_params is None:
+        known["num_params"] = sum(parameter.numel() for parameter in model.parameters())
+    return beside.model_copy(update=known)
+
+
+def _forward_function(model: Any, options: RunnerOptions) -> Callable[[Float32Array], Timed]:
+    """Host array in, host array out, with the device's own clock in between."""
     import torch
 
-    with torch.inference_mode():
-        tensor = torch.from_numpy(batch).to(device)
-        if channels_last:
-            tensor = tensor.contiguous(memory_format=torch.channels_last)
-        output = model(tensor)
-        if isinstance(output, list | tuple):
-            output = output[0]
-        result: Float32Array = output.float().cpu().numpy()
-    return result
+    compute = _compute_on_gpu if options.device == "cuda" else _compute_on_cpu
+
+    def forward(batch: Float32Array) -> Timed:
+        with torch.inference_mode():
+            tensor = torch.from_numpy(batch).to(options.device)
+            if options.channels_last:
+                tensor = tensor.contiguous(memory_format=torch.channels_last)
+            output, device_ms = compute(model, tensor)
+            result: Float32Array = output.float().cpu().numpy()
+        return Timed(result, device_ms())
+
+    return forward
 
 
-def _describe(
-    path: Path,
-    model: Any,
-    manifest: Manifest | None,
-    options: RunnerOptions,
-    image_size: int,
-    names: dict[int, str],
-    end_to_end: bool,
-) -> RunnerInfo:
+def _compute_on_cpu(model: Any, tensor: Any) -> tuple[Any, Callable[[], float]]:
+    start = time.perf_counter_ns()
+    output = _first(model(tensor))
+    milliseconds = (time.perf_counter_ns() - start) / 1e6
+    return output, lambda: milliseconds
+
+
+def _compute_on_gpu(model: Any, tensor: Any) -> tuple[Any, Callable[[], float]]:
+    """The events are read only after the copy back has waited for them."""
     import torch
 
-    counted = sum(parameter.numel() for parameter in model.parameters())
-    known = manifest.num_params if manifest else None
-    teacher = manifest.teacher if manifest else None
-    on_gpu = options.device == "cuda"
-    return RunnerInfo(
-        path=path,
-        backend="pytorch",
-        device=torch.cuda.get_device_name() if on_gpu else "cpu",
-        names=names,
-        image_size=image_size,
-        batch=None,
-        stride=int(max(model.stride)),
-        end_to_end=end_to_end,
-        precision="fp32",
-        num_params=counted if known is None else known,
-        size_mb=path.stat().st_size / 1e6,
-        sha256=sha256_of(path),
-        init=manifest.init if manifest else "other",
-        seed=manifest.seed if manifest else None,
-        parity=manifest.parity if manifest else "n/a",
-        teacher=str(teacher) if teacher else None,
-    )
+    new_event: Any = torch.cuda.Event
+    begin, end = new_event(enable_timing=True), new_event(enable_timing=True)
+    begin.record()
+    output = _first(model(tensor))
+    end.record()
+    return output, lambda: float(begin.elapsed_time(end))
+
+
+def _first(output: Any) -> Any:
+    return output[0] if isinstance(output, list | tuple) else output
+
+
+def _closed(_: Float32Array) -> Timed:
+    raise RuntimeError("this runner was closed")

@@ -46,7 +46,8 @@ def settings_from(model: Any, **given: Any) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise InputError(f"{option}: {first['msg']}, found {first['input']!r}") from error
+        reason = first["msg"].removeprefix("Value error, ")  # from a check of our own
+        raise InputError(f"{option}: {reason}, found {first['input']!r}") from error
 
 
 def print_record(record: BenchRecord, as_json: bool, text: str) -> None:

@@ -13,6 +13,7 @@ from edgekd.commands.console import (
     load,
     print_record,
 )
+from edgekd.commands.gating import close_gate
 
 
 def run_all(config: ConfigArgument, overrides: Overrides = None, as_json: Json = False) -> None:
@@ -21,6 +22,7 @@ def run_all(config: ConfigArgument, overrides: Overrides = None, as_json: Json =
 
     result = pipeline.run(load(config, overrides), console=console_for(as_json))
     print_record(result.record, as_json, f"[bold]{result.results}[/]\n[bold]{result.report}[/]")
+    close_gate(result.record.gate, as_json)
 
 
 def demo(overrides: Overrides = None, as_json: Json = False) -> None:

@@ -35,6 +35,11 @@ class ParityImages:
     def __len__(self) -> int:
         return len(self.canvases)
 
+    @property
+    def image_size(self) -> int:
+        """Side of the squares, pixels."""
+        return int(self.canvases[0].shape[0])
+
     def batches(self, size: int) -> Iterator[tuple[Float32Array, int]]:
         """Network inputs (size, 3, S, S), each with how many of its images are not padding."""
         for start in range(0, len(self.canvases), size):

@@ -1,22 +1,15 @@
-"""What the parity gate measured, against which limits, and what follows.
-
-The tally keeps the worst value of each figure over all images: an average would let one ruined
-image hide behind thirty good ones.
-"""
+"""What the parity gate measured, against which limits, and what follows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edgekd_bench.detections import Detections
-from edgekd_bench.nms import box_iou
-from edgekd_export.parity_images import SYNTHETIC, ParityImages
-from edgekd_export.raw_difference import RawDifference
-from edgekd_export.row_pairing import Pairs
+from edgekd_export.parity_images import SYNTHETIC
 from edgekd_export.thresholds import ParityThresholds, Precision
+
+Bound = Literal["at most", "at least"]
 
 
 class ParityCheck(BaseModel):
@@ -26,7 +19,7 @@ class ParityCheck(BaseModel):
     name: str
     value: float
     limit: float
-    bound: Literal["at most", "at least"] = "at most"
+    bound: Bound = "at most"
 
     @property
     def ok(self) -> bool:
@@ -64,6 +57,8 @@ class ParityReport(BaseModel):
     lowest_iou: float  # of two detections that were paired; 1 where there are none
     checks: tuple[ParityCheck, ...]
     thresholds: ParityThresholds
+    looks_like: str = ""  # the known mistake behind `fault_likeness`
+    worst_layer: str = ""  # the one behind `weight_excess`
 
     @property
     def worst(self) -> ParityCheck:
@@ -81,98 +76,29 @@ class ParityReport(BaseModel):
             "num_images": float(self.num_images),
         }
 
+    @property
+    def limits(self) -> dict[str, tuple[Bound, float]]:
+        """The limits beside the figures in the manifest."""
+        return {check.name: (check.bound, check.limit) for check in self.checks}
+
     def summary(self) -> str:
         """One line for people."""
         kind = "synthetic images" if self.source == SYNTHETIC else f"images of {self.source}"
         line = f"parity {self.verdict} on {self.num_images} {kind}, {self._about_detections()}"
         if self.broken_images:
             line += f"; {len(self.broken_images)} broken images left out"
-        return f"{line}; worst figure: {self.worst.text()}"
+        return f"{line}; worst figure: {self.worst.text()}{self._about_cause()}"
 
     def _about_detections(self) -> str:
         if self.num_detections:
             return f"{self.num_detections} detections"
         return f"no detections above {self.thresholds.conf:g}, so raw outputs only"
 
-
-class ParityTally:
-    """The worst figures so far."""
-
-    def __init__(self) -> None:
-        self._raw: list[RawDifference] = []
-        self._num_not_finite = 0
-        self._score_max_abs = 0.0
-        self._lowest_iou = 1.0
-        self._num_detections = 0
-        self._num_unmatched = 0
-        self._num_rows = 0
-
-    def add_not_finite(self) -> None:
-        """Count an image on which either side returned NaN or infinity."""
-        self._num_not_finite += 1
-
-    def add_raw(self, difference: RawDifference) -> None:
-        """Add the raw differences of one image."""
-        self._raw.append(difference)
-
-    def add_detections(self, reference: Detections, candidate: Detections, pairs: Pairs) -> None:
-        """Add the detections of one image and who is whose partner."""
-        self._num_detections += len(reference)
-        self._num_unmatched += pairs.num_unmatched
-        self._num_rows += pairs.num_rows
-        if not len(pairs.reference):
-            return
-        scores = reference.scores[pairs.reference] - candidate.scores[pairs.candidate]
-        self._score_max_abs = max(self._score_max_abs, float(abs(scores).max()))
-        overlap = box_iou(reference.boxes[pairs.reference], candidate.boxes[pairs.candidate])
-        self._lowest_iou = min(self._lowest_iou, float(overlap.diagonal().min()))
-
-    def report(
-        self, images: ParityImages, *, precision: Precision, thresholds: ParityThresholds
-    ) -> ParityReport:
-        """Judge what was added."""
-        checks = self._checks(thresholds)
-        return ParityReport(
-            verdict="pass" if all(check.ok for check in checks) else "fail",
-            precision=precision,
-            source=images.source,
-            num_images=len(images),
-            broken_images=images.broken,
-            num_detections=self._num_detections,
-            lowest_iou=self._lowest_iou,
-            checks=checks,
-            thresholds=thresholds,
-        )
-
-    def _checks(self, limits: ParityThresholds) -> tuple[ParityCheck, ...]:
-        boxes = [difference.boxes for difference in self._raw]
-        scores = [difference.scores for difference in self._raw]
-        most = {
-            "not_finite_images": (float(self._num_not_finite), 0.0),
-            "box_max_abs_px": (_max(d.max_abs for d in boxes), limits.box_max_abs_px),
-            "score_max_abs": (_max(d.max_abs for d in scores), limits.score_max_abs),
-            "box_relative": (_max(d.relative for d in boxes), limits.box_relative),
-            "score_relative": (_max(d.relative for d in scores), limits.score_relative),
-            "row_unmatched_share": (
-                _max(d.unmatched_share for d in self._raw),
-                limits.unmatched_share,
-            ),
-            "detection_score_max_abs": (self._score_max_abs, limits.detection_score_max_abs),
-            "detection_unmatched_share": (
-                self._num_unmatched / self._num_rows if self._num_rows else 0.0,
-                limits.unmatched_share,
-            ),
-        }
-        least = {
-            "box_cosine": (min((d.cosine for d in boxes), default=1.0), limits.box_cosine),
-            "score_cosine": (min((d.cosine for d in scores), default=1.0), limits.score_cosine),
-        }
-        return tuple(
-            ParityCheck(name=name, value=value, limit=limit, bound=bound)
-            for bound, group in (("at most", most), ("at least", least))
-            for name, (value, limit) in group.items()
-        )
-
-
-def _max(values: Iterable[float]) -> float:
-    return max(values, default=0.0)
+    def _about_cause(self) -> str:
+        failed = {check.name for check in self.checks if not check.ok}
+        causes = []
+        if "fault_likeness" in failed and self.looks_like:
+            causes.append(f"it behaves like this mistake: {self.looks_like}")
+        if "weight_excess" in failed:
+            causes.append(f"weights changed by more than rounding, most in {self.worst_layer}")
+        return "".join(f"; {cause}" for cause in causes)

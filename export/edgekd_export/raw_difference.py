@@ -60,7 +60,7 @@ def raw_difference(
     pairs = pair_rows(
         a,
         b,
-        radius=_FAR_BEYOND * limits.box_max_abs_px,
+        radius=_FAR_BEYOND * limits.same_box_px,
         score_slack=_FAR_BEYOND * limits.score_max_abs,
     )
     ranked = (np.sort(a[:, 4]), np.sort(b[:, 4]))

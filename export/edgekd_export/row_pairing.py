@@ -73,7 +73,7 @@ def pair_detections(
     ours, theirs = reference.boxes.astype(np.float64), candidate.boxes.astype(np.float64)
     distance = _corner_distance(ours, theirs)
     possible = box_iou(ours, theirs) >= limits.min_iou
-    possible |= distance <= limits.box_max_abs_px
+    possible |= distance <= limits.same_box_px
     possible &= reference.class_ids[:, None] == candidate.class_ids[None, :]
     last = [side.scores.min() for side in (reference, candidate) if len(side) >= capacity]
     cut_off = max([limits.conf, *last]) + limits.detection_score_max_abs

@@ -22,11 +22,16 @@ _PIPS = {
 _WIDTH, _HEIGHT = 960, 640
 
 
-def write_predictions(folder: Path, num_images: int = 3, names: dict[int, str] = CLASSES) -> None:
-    """``predictions.json`` and its pictures, with hits, misses and wrong boxes."""
+def write_predictions(
+    folder: Path, num_images: int = 3, names: dict[int, str] = CLASSES, num_worst: int = 0
+) -> None:
+    """``predictions.json`` and its pictures, with hits, misses and wrong boxes.
+
+    The last ``num_worst`` images are kept as the worst; confusions are counted if there are any.
+    """
     generator = np.random.default_rng(3)
     images = []
-    for index in range(num_images):
+    for index in range(num_images + num_worst):
         pixels, truth = draw_dice(generator)
         path = folder / "samples" / f"dice_{index:04d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,10 +47,20 @@ def write_predictions(folder: Path, num_images: int = 3, names: dict[int, str] =
                 width=_WIDTH,
                 height=_HEIGHT,
                 truth=truth,
+                reason="worst" if index >= num_images else "sample",
                 predictions=predictions,
             )
         )
-    write_record(folder / "predictions.json", SamplePredictions(names=names, images=images))
+    confusion = {key: _confusion(generator) for key in predictions} if num_worst else {}
+    saved = SamplePredictions(names=names, images=images, confusion=confusion)
+    write_record(folder / "predictions.json", saved)
+
+
+def _confusion(generator: np.random.Generator) -> list[list[int]]:
+    size = len(CLASSES) + 1
+    matrix = generator.integers(0, 6, (size, size)) + np.diag(generator.integers(20, 60, size))
+    matrix[-1, -1] = 0
+    return [[int(count) for count in row] for row in matrix]
 
 
 def draw_dice(generator: np.random.Generator) -> tuple[NDArray[np.uint8], list[SampleBox]]:

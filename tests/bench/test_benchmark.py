@@ -14,15 +14,21 @@ from pydantic import ValidationError
 from rich.console import Console
 
 import edgekd_bench
-from edgekd_bench.benchmark import display_names
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import write_manifest
+from edgekd_bench.model_files import display_names
 from edgekd_bench.record import BenchRecord, SamplePredictions, read_record
 from edgekd_bench.settings import BenchSettings
 from edgekd_bench.table import results_table
 
 QUICK = BenchSettings(
-    min_seconds=0, min_count=4, warmup=1, bootstrap=200, num_latency_images=2, threads=1
+    min_seconds=0,
+    min_count=4,
+    warmup=1,
+    bootstrap=200,
+    num_latency_images=2,
+    threads=1,
+    throughput=False,
 )
 
 
@@ -61,8 +67,11 @@ def test_two_backends_end_to_end(tiny_models: TinyModels, yolo_set: Path, tmp_pa
     assert {row.backend for row in record.rows} == {"onnxruntime", "pytorch"}
     for row in record.rows:
         assert 0 < row.latency_p50_ms <= row.latency_p90_ms <= row.latency_p99_ms
-        assert row.latency_p50_ms < row.end_to_end_p99_ms
+        # Both are read from the same calls, so no noise can turn them round.
+        assert row.device_p50_ms is not None and row.device_p50_ms <= row.latency_p50_ms
         assert row.num_timed >= 4 and row.num_params > 2_000_000
+        assert row.latency_quantiles_ms[50] == row.latency_p50_ms
+        assert len(row.latency_quantiles_ms) == 101 and row.first_call_ms
     # The very same weights: no difference, however many seeds.
     comparison = record.verdict.comparisons[0]
     assert comparison.seeds == [0, 1, 2] and record.verdict.num_seeds == 3
@@ -95,7 +104,7 @@ def test_a_baseline_given_by_hand_is_one(
         ("other.onnx", "other"),
     ]
     assert record.verdict.comparisons[0].baselines == ["tiny.onnx"]
-    assert "one seed proves nothing" in record.verdict.headline
+    assert "3 images prove nothing" in record.verdict.headline
     assert "distillation" not in record.verdict.headline.lower()
 
 
@@ -117,13 +126,15 @@ def test_nothing_is_written_when_something_is_refused(
     broken.write_bytes(b"junk")
     other_classes = write_yolo_set(tmp_path / "two", names={0: "one", 1: "two"})
     twins = [_onnx(tiny_models.onnx, tmp_path / f"b{i}.onnx", init="baseline") for i in (0, 1)]
+    rival = _onnx(tiny_models.onnx, tmp_path / "rival.onnx", init="distilled")
     cases = [
         ([tiny_models.onnx, broken], yolo_set, QUICK, "broken.pt"),
         ([tmp_path / "none.onnx"], yolo_set, QUICK, "no such model"),
-        ([tmp_path / "a.engine"], yolo_set, QUICK, "no backend"),
+        ([tmp_path / "a.tflite"], yolo_set, QUICK, "no backend"),
+        ([tmp_path / "a.engine"], yolo_set, QUICK, "a.engine"),
         ([tiny_models.onnx], other_classes, QUICK, "3 classes but .* has 2"),
         ([tiny_models.onnx], tmp_path / "none.yaml", QUICK, "no such file"),
-        (twins, yolo_set, QUICK, "both are baselines"),
+        ([*twins, rival], yolo_set, QUICK, "both are baselines for rival"),
         ([], yolo_set, QUICK, "no model to measure"),
         (
             [tiny_models.onnx],

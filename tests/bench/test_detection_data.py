@@ -221,3 +221,23 @@ def test_sizes_follow_the_exif_orientation(yolo_set: Path) -> None:
     assert (image.width, image.height) == (60, 80)
     np.testing.assert_allclose(image.boxes[0], [22.5, 20, 37.5, 60])
     assert not re.search("png", image.path.name)
+
+
+def test_a_stated_area_is_kept_and_a_missing_one_is_the_boxes(yolo_set: Path) -> None:
+    """COCO's own annotations state the area of the outline, and its mAP by size goes by that."""
+    coco = _as_coco(yolo_set)
+
+    def state(raw: dict[str, Any]) -> None:
+        raw["annotations"][0]["area"] = 12.5
+        raw["annotations"][1].pop("area", None)
+
+    _edit_json(coco, state)
+    image = load_detection_set(coco, "val").images[0]
+    assert image.object_areas()[0] == 12.5
+    sides = image.boxes[1, 2:] - image.boxes[1, :2]
+    assert image.object_areas()[1] == pytest.approx(sides.prod())
+    _edit_json(coco, lambda raw: raw["annotations"][0].update(area=-3))
+    with pytest.raises(InputError, match=r"annotations\[0\]: area -3 is not a positive number"):
+        load_detection_set(coco, "val")
+    yolo = load_detection_set(yolo_set, "val").images[0]
+    assert yolo.area is None and len(yolo.object_areas()) == len(yolo.boxes)

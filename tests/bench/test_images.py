@@ -10,7 +10,13 @@ import pytest
 from PIL import Image
 
 from edgekd_bench.errors import InputError
-from edgekd_bench.images import decode_image, image_size, letterbox, to_batch
+from edgekd_bench.images import (
+    decode_image,
+    image_size,
+    letterbox,
+    open_picture,
+    to_batch,
+)
 
 
 def _smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -98,6 +104,35 @@ def test_letterbox_equals_ultralytics(height: int, width: int) -> None:
     assert canvas.shape == (128, 128, 3)
     assert np.abs(canvas.astype(int) - reference.astype(int)).max() <= 1
     assert (way_back.width, way_back.height) == (width, height)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 6])
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (54, 96), (96, 33)])
+def test_letterbox_by_a_whole_number_equals_ultralytics_to_the_bit(
+    factor: int, height: int, width: int
+) -> None:
+    from edgekd_bench.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.data.augment import LetterBox
+
+    pixels = _smooth(height * factor, width * factor, seed=factor)
+    canvas, _ = letterbox(pixels, 96)
+    assert canvas.flags.c_contiguous
+    assert np.array_equal(canvas, LetterBox(new_shape=(96, 96))(image=pixels))
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(192, 192), (288, 480), (384, 384), (70, 91), (9, 9)]
+)
+def test_letterbox_of_a_picture_is_that_of_its_pixels(
+    tmp_path: Path, height: int, width: int
+) -> None:
+    Image.fromarray(_smooth(height, width)).save(tmp_path / "a.jpg")
+    from_array = letterbox(decode_image(tmp_path / "a.jpg"), 96)
+    from_picture = letterbox(open_picture((tmp_path / "a.jpg").read_bytes()), 96)
+    assert np.array_equal(from_array[0], from_picture[0])
+    assert from_array[1] == from_picture[1]
 
 
 def test_batch_is_scaled_channels_first() -> None:

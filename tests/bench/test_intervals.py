@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from bench.synthetic_sets import imperfect_detections, random_set
 
-from edgekd_bench.accuracy import Score, score_detections
+from edgekd_bench.coco_score import Score, score_detections
 from edgekd_bench.comparison import compare
 from edgekd_bench.detection_data import DetectionSet
 from edgekd_bench.detections import Detections
-from edgekd_bench.intervals import Measurement, latency_ratio, map_difference
-from edgekd_bench.record import Row
+from edgekd_bench.intervals import Measurement, map_difference
+from edgekd_bench.record import Row, SelfCheck
 from edgekd_bench.resampled_map import draw_image_weights, resampled_map
+from edgekd_bench.self_check import doubt_about
 
 
 def measurement(
@@ -166,25 +167,58 @@ def test_equal_methods_are_seldom_called_different(dataset: DetectionSet) -> Non
     assert wrong <= 1
 
 
-def test_latency_ratio_is_found_under_a_drift_common_to_both() -> None:
-    rng = np.random.default_rng(0)
-    drift = np.linspace(1, 1.3, 400)
-    base = 10 * drift * rng.uniform(0.99, 1.01, 400)
-    slower = 12 * drift * rng.uniform(0.99, 1.01, 400)
-    worse = latency_ratio([base], [slower], 300, rng)
-    assert worse.outcome == "worse" and worse.low > 1.15
-    assert worse.estimate == pytest.approx(1.2, abs=0.01)
-    assert latency_ratio([slower], [base], 300, rng).outcome == "better"
+def test_files_alone_need_no_seeds_and_their_interval_has_none(dataset: DetectionSet) -> None:
+    one, other = models(dataset, [1], 10, "other"), models(dataset, [2], 2, "other")
+    comparison = compare(one, other, bootstrap=300, seed=0, kind="models")
+    assert comparison.map50_95_difference.outcome == "better"
+    assert "seed" not in comparison.map50_95_difference.method + comparison.text
+    few = random_set(6, np.random.default_rng(0))
+    pair = models(few, [1], 25, "other"), models(few, [4], 0.1, "other")
+    undecided = compare(*pair, bootstrap=200, seed=0, kind="models")
+    assert undecided.map50_95_difference.outcome == "undecided"
 
 
-def test_equal_latencies_are_undecided_and_so_are_those_of_a_busy_machine() -> None:
+def test_equal_files_are_seldom_called_different() -> None:
+    """Two detectors of equal quality on forty sets of images: one set in twenty may mislead."""
+    wrong = 0
+    for trial in range(40):
+        images = random_set(50, np.random.default_rng(trial))
+        one = models(images, [1000 + trial], 6, "other")
+        other = models(images, [2000 + trial], 6, "other")
+        interval = map_difference(one, other, 200, np.random.default_rng(trial), kind="models")
+        wrong += interval.outcome != "undecided"
+    assert wrong <= 6, "a 95 % interval misses more than six of forty once in a hundred"
+
+
+def test_a_failed_self_check_takes_the_latency_out_of_the_verdict(dataset: DetectionSet) -> None:
+    steady = np.full(100, 5.0) + np.random.default_rng(0).normal(0, 0.02, 100)
+    score = score_detections(imperfect_detections(dataset, np.random.default_rng(1)), dataset)
+    one = [measurement(score, forward_ms=steady)]
+    other = [measurement(score, init="other", forward_ms=steady * 0.5)]
+    trusted = compare(one, other, bootstrap=200, seed=0, kind="models")
+    assert trusted.latency_p50_ratio.outcome == "better" and trusted.relation == "dominates"
+    check = SelfCheck(
+        model="m",
+        backend="onnxruntime",
+        latency_p50_ratio=trusted.latency_p50_ratio.model_copy(update={"estimate": 1.07}),
+        tolerance=0.02,
+        passed=False,
+    )
+    doubt = doubt_about({"onnxruntime"}, [check])
+    doubted = compare(one, other, bootstrap=200, seed=0, kind="models", doubt=doubt)
+    assert doubted.latency_p50_ratio.outcome == "undecided" and doubted.relation == "undecided"
+    assert "latency undecided because the self-check failed on onnxruntime" in doubted.text
+
+
+def test_a_busy_machine_decides_nothing_about_latency(dataset: DetectionSet) -> None:
     rng = np.random.default_rng(1)
-    one, other = rng.normal(10, 0.3, (2, 300))
-    assert latency_ratio([one], [other], 300, rng).outcome == "undecided"
-    shifted = 0.995 * np.full(300, 10.0)  # a perfectly steady half percent is still no finding
-    assert latency_ratio([np.full(300, 10.0)], [shifted], 300, rng).outcome == "undecided"
+    score = score_detections(imperfect_detections(dataset, rng), dataset)
     busy = np.where(rng.random(300) < 0.3, 30.0, 10.0)
-    assert latency_ratio([one], [busy * 1.5], 300, rng).outcome == "undecided"
+    one = [measurement(score, forward_ms=np.full(300, 10.0))]
+    other = [measurement(score, init="other", forward_ms=busy * 1.5)]
+    comparison = compare(one, other, bootstrap=200, seed=0, kind="models")
+    assert comparison.latency_p50_ratio.outcome == "undecided"
+    assert "the machine was busy" in comparison.text
 
 
 def test_a_seed_makes_the_comparison_repeatable(dataset: DetectionSet) -> None:

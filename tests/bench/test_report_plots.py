@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from bench.report_fixture import build_record
 
-from edgekd_bench.record import Row
-from edgekd_bench.report_classes import MAX_CLASSES, class_plot
+from edgekd_bench.record import Comparison, Row
+from edgekd_bench.report_bars import MAX_CLASSES, class_plot
 from edgekd_bench.report_curve_plots import distillation_plots
 from edgekd_bench.report_curves import History
-from edgekd_bench.report_figures import key_figures, lead_comparison, lead_rows
+from edgekd_bench.report_figures import key_figures, lead_comparison
+from edgekd_bench.report_forest import difference_plot
 from edgekd_bench.report_numbers import counted, fixed, mean, milliseconds, signed
-from edgekd_bench.report_plots import accuracy_latency_plot, difference_plot
+from edgekd_bench.report_pareto import pareto_plot
+from edgekd_bench.report_provenance import flattened
+from edgekd_bench.report_rows import series_of
+from edgekd_bench.report_runs import Run
 from edgekd_bench.report_svg import Scale, padded, tick_labels
-from edgekd_bench.report_tables import table_groups
-from edgekd_bench.report_words import flattened
+from edgekd_bench.report_tables import TableGroup, results_table
 
 
 @pytest.mark.parametrize(
@@ -63,12 +68,23 @@ def test_numbers_as_written() -> None:
     assert math.isnan(mean([math.nan]))
 
 
+def pareto(rows: Sequence[Row], comparisons: Sequence[Comparison] = ()) -> str:
+    drawing = pareto_plot(rows, comparisons)
+    assert drawing is not None
+    return str(drawing.markup)
+
+
+def table_groups(rows: Sequence[Row]) -> list[TableGroup]:
+    record = build_record().model_copy(update={"rows": list(rows)})
+    return results_table([Run("run", Path("results.json"), record, "machine", "")]).groups
+
+
 def test_faster_is_left_and_better_is_up() -> None:
     record = build_record(num_seeds=1)
     slow, fast = record.rows[0], record.rows[1]
     slow = slow.model_copy(update={"latency_p50_ms": 20.0, "map50_95": 0.3})
     fast = fast.model_copy(update={"latency_p50_ms": 2.0, "map50_95": 0.6})
-    plot = str(accuracy_latency_plot([slow, fast]))
+    plot = pareto([slow, fast]).split("</desc>")[1].split("largest point")[0]
     circle = plot.split("<circle")[1]
     diamond = plot.split("<polygon")[1]
     cx = float(circle.split('cx="')[1].split('"')[0])
@@ -80,31 +96,34 @@ def test_faster_is_left_and_better_is_up() -> None:
 
 
 def test_failed_parity_is_not_plotted() -> None:
-    rows = [row.model_copy(update={"parity": "fail"}) for row in build_record().rows]
-    assert accuracy_latency_plot(rows) is None
-    assert class_plot(rows) is None
+    record = build_record()
+    rows = [row.model_copy(update={"parity": "fail"}) for row in record.rows]
+    assert pareto_plot(rows) is None
+    assert class_plot(series_of(lead_comparison(record), rows)) is None
     assert key_figures([])[0].value == "–"
 
 
 def test_forest_draws_every_interval() -> None:
     comparisons = build_record("better").verdict.comparisons
-    plot = str(difference_plot(comparisons))
-    assert plot.count('class="estimate o-better"') == len(comparisons)
+    drawing = difference_plot(comparisons)
+    assert drawing is not None
+    assert str(drawing.markup).count('class="estimate o-better') == len(comparisons)
+    assert len(drawing.rows) == drawing.num_tips == len(comparisons)
     assert difference_plot([]) is None
 
 
-def test_many_classes_are_cut_to_the_most_different() -> None:
+def test_many_classes_are_cut_to_the_most_different_and_the_table_holds_all() -> None:
     base = build_record(num_seeds=1).rows
     names = [f"class {index}" for index in range(80)]
     baseline = base[0].model_copy(update={"map50_95_per_class": dict.fromkeys(names, 0.5)})
     moved = {name: 0.5 + 0.005 * index for index, name in enumerate(names)}
     distilled = base[1].model_copy(update={"map50_95_per_class": moved})
-    built = class_plot([baseline, distilled])
+    built = class_plot(series_of(None, [baseline, distilled]))
     assert built is not None
-    plot, shown, total = built
-    assert (shown, total) == (MAX_CLASSES, 80)
-    assert "class 79" in plot
-    assert "class 3:" not in plot
+    assert (built.num_shown, built.num_classes) == (MAX_CLASSES, 80)
+    assert "class 79" in built.drawing.markup
+    assert ">class 3<" not in built.drawing.markup
+    assert [row[0] for row in built.drawing.rows] == names
 
 
 def test_table_puts_a_seed_pair_side_by_side() -> None:
@@ -126,12 +145,12 @@ def test_tiles_speak_of_the_comparison_that_leads() -> None:
     verdict = record.verdict.model_copy(update={"comparisons": comparisons})
     record = record.model_copy(update={"verdict": verdict})
     assert lead_comparison(record) == comparisons[0]
-    rows = lead_rows(record)
+    baseline, distilled = series_of(lead_comparison(record), record.rows)
+    rows = [*baseline.rows, *distilled.rows]
     assert {(row.backend, row.parity) for row in rows} == {("pytorch", "n/a")}
     assert len(rows) == 5  # the sixth failed parity
-    tiles = {tile.label: tile for tile in key_figures(rows)}
-    distilled = [row.map50_95 for row in rows if row.init == "distilled"]
-    assert tiles["mAP50-95"].value == fixed(mean(distilled))
+    tiles = {tile.label: tile for tile in key_figures([baseline, distilled])}
+    assert tiles["mAP50-95"].value == fixed(mean([row.map50_95 for row in distilled.rows]))
     assert tiles["params"].change == "no change"
 
 
@@ -139,14 +158,14 @@ def test_several_loss_terms_are_drawn_by_their_first() -> None:
     names = [f"loss/{level}/{term}" for level in ("p3", "p4") for term in ("cosine", "smooth_l1")]
     history = History({name: [(1.0, 1.0), (2.0, 0.5)] for name in [*names, "loss"]})
     (plot,) = distillation_plots(history)
-    assert "p4 cosine" in plot
-    assert "smooth_l1" not in plot
+    assert "p4 cosine" in plot.markup
+    assert "smooth_l1" not in plot.markup
 
 
 def test_names_of_neighbouring_points_do_not_collide() -> None:
     first = build_record(num_seeds=1).rows[0]
     rows = [first.model_copy(update={"backend": f"backend{index}"}) for index in range(6)]
-    plot = ElementTree.fromstring(str(accuracy_latency_plot(rows)))
+    plot = ElementTree.fromstring(pareto(rows))
     names = [text for text in plot.iter("text") if "cluster" in text.attrib["class"]]
     heights = sorted(float(text.attrib["y"]) for text in names)
     assert len(heights) == 6

@@ -54,7 +54,7 @@ def test_a_picture_that_cannot_be_shown_is_named(tmp_path: Path, content: bytes 
     if content is not None:
         (tmp_path / "gone.jpg").write_bytes(content)
     predictions = sample("gone.jpg", [box(0, 0, 10, 10)], [])
-    (built,) = build_samples(predictions, [("m", "m.onnx|cpu")], tmp_path)
+    (built,), _ = build_samples(predictions, [("m", "m.onnx|cpu")], tmp_path)
     assert "gone.jpg" in built.missing
     assert built.symbol == ""
     assert len(built.panels) == 2
@@ -70,7 +70,7 @@ def test_boxes_are_judged_by_class_and_overlap(tmp_path: Path) -> None:
         box(100, 0, 140, 40, class_id=1),  # right place, wrong class
         box(50, 50, 90, 90, class_id=1, score=0.1),  # below the drawing threshold: missed
     ]
-    (built,) = build_samples(sample("x.jpg", truth, found), [("m", "m.onnx|cpu")], tmp_path)
+    (built,), _ = build_samples(sample("x.jpg", truth, found), [("m", "m.onnx|cpu")], tmp_path)
     panel = built.panels[1]
     assert panel.caption == "1 of 3 found, 2 wrong"
     assert panel.drawing.count('class="box b-hit"') == 1
@@ -82,8 +82,8 @@ def test_boxes_are_judged_by_class_and_overlap(tmp_path: Path) -> None:
 
 def test_unknown_model_class_and_broken_box_do_not_break_the_panel(tmp_path: Path) -> None:
     truth = [box(0, 0, math.nan, 40), box(0, 0, 40, 40, class_id=7)]
-    (built,) = build_samples(sample("x.jpg", truth, []), [("m", "other|cpu")], tmp_path)
-    assert built.panels[0].caption == "1 objects"
+    (built,), _ = build_samples(sample("x.jpg", truth, []), [("m", "other|cpu")], tmp_path)
+    assert built.panels[0].caption == "1 object"
     assert "class 7" in built.panels[0].drawing
     assert "nan" not in built.panels[0].drawing
     assert "no predictions" in built.panels[1].caption

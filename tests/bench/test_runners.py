@@ -150,11 +150,11 @@ def test_torch_refuses_sides_its_stride_does_not_divide(tiny_models: TinyModels)
 def test_wrong_paths_and_backends_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such model"):
         open_runner(tmp_path / "none.onnx")
-    with pytest.raises(InputError, match="runs on onnxruntime, not on pytorch"):
+    with pytest.raises(InputError, match="openvino, not on pytorch"):
         open_runner(tiny_models.onnx, "pytorch")
-    (tmp_path / "m.engine").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"no backend runs '\.engine'"):
-        open_runner(tmp_path / "m.engine")
+    (tmp_path / "m.tflite").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"no backend runs '\.tflite'"):
+        open_runner(tmp_path / "m.tflite")
 
 
 def test_parameters_of_a_quantised_graph_count_once() -> None:

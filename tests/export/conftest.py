@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from export.lively_detectors import parity_scenes, train_briefly
+from export.typed_exports import Exports, TypedExports
 
 from edgekd_bench.images import letterbox, to_batch
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
 from edgekd_export.parity_images import ParityImages
 from edgekd_export.synthetic_images import synthetic_image
+from export import lively_detectors
 
 SIDE = 64
 NAMES = {0: "bolt", 1: "nut", 2: "washer"}
@@ -76,3 +79,21 @@ def pictures() -> ParityImages:
     """Eight drawn pictures at the test size."""
     drawn = tuple(letterbox(synthetic_image(index), SIDE)[0] for index in range(8))
     return ParityImages(tuple(np.ascontiguousarray(canvas) for canvas in drawn), "drawn")
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """Honest exports of briefly trained detectors, by name; each is trained once a test run."""
+    folder = tmp_path_factory.mktemp("lively")
+    judged_on, calibrated_on = parity_scenes(11, 8), parity_scenes(12, 16)
+    made: dict[str, TypedExports] = {}
+
+    def get(name: str) -> TypedExports:
+        path = folder / f"{name}.pt"
+        if not path.exists():
+            train_briefly(folder, name.removesuffix("-earlier"))
+        if name not in made:
+            made[name] = TypedExports(path, lively_detectors.SIDE, judged_on, calibrated_on)
+        return made[name]
+
+    return get

@@ -32,7 +32,7 @@ from edgekd_bench.manifest import (
     write_manifest,
 )
 from edgekd_bench.runner import open_runner
-from edgekd_export import ExportResult, ExportSettings, exporter, run
+from edgekd_export import ExportResult, ExportSettings, run, staging
 from edgekd_export.synthetic_images import synthetic_image
 
 FEW = ExportSettings(num_parity_images=4)
@@ -241,7 +241,7 @@ def test_a_crash_while_writing_leaves_the_earlier_artefact(
     def disk_full(*_: Any) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(exporter, "write_manifest", disk_full)
+    monkeypatch.setattr(staging, "write_manifest", disk_full)
     with pytest.raises(InputError, match="No space left"):
         run(checkpoints.yolo11n, out=tmp_path, settings=QUICK)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
@@ -259,7 +259,7 @@ def test_nowhere_to_write(checkpoints: Checkpoints, tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"file", "taken.onnx"}
 
 
-@pytest.mark.parametrize("option", [{"opset": 19}, {"precision": "fp16"}, {"opsett": 17}])
+@pytest.mark.parametrize("option", [{"opset": 19}, {"precision": "bf16"}, {"opsett": 17}])
 def test_settings_refuse_what_is_not_built(option: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ExportSettings(**option)

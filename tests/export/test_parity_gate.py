@@ -69,7 +69,7 @@ def test_a_faithful_export_passes_with_detections(
         graph_surgery.expect_bgr,
         graph_surgery.expect_unscaled,
         graph_surgery.expect_bytes_scaled_twice,
-        graph_surgery.negate_a_weight_block,
+        graph_surgery.negate_a_filter,
         graph_surgery.round_weights_to_fp16,
         graph_surgery.anchors_at_corners,
     ],
@@ -131,7 +131,7 @@ def test_equal_outputs_have_no_difference() -> None:
     report = judge(raw_output(), raw_output())
     assert report.verdict == "pass"
     assert report.num_detections == 30
-    assert report.worst.excess == 0
+    assert report.worst.excess < 1e-6  # a correlation ends in rounding
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
