@@ -118,8 +118,13 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "versions": library_versions(
             "onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "torch", "ultralytics"
         ),
-        "command": ["bench/export_speed.py", *sys.argv[1:]],
+        "command": ["bench/export_speed.py", *map(_without_folder, sys.argv[1:])],
     }
+
+
+def _without_folder(argument: str) -> str:
+    """``dice/data.yaml``: a record travels, somebody's folders do not."""
+    return "/".join(Path(argument).parts[-2:]) if argument.startswith("/") else argument
 
 
 def score(entry: Entry, dataset: DetectionSet) -> Score:

@@ -184,6 +184,11 @@ def write_text_atomically(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
+def short_name(path: Path) -> str:
+    """``dice/data.yaml``: enough to recognise a set, without the layout of somebody's disk."""
+    return "/".join(path.resolve().parts[-2:])
+
+
 def manifest_path(artefact: Path) -> Path:
     """``model.onnx`` → ``model.onnx.json``."""
     return artefact.with_name(artefact.name + ".json")
@@ -215,12 +220,16 @@ def read_manifest(artefact: Path) -> Manifest | None:
     """The manifest beside ``artefact``, or None where there is none.
 
     Raises:
-        InputError: the manifest belongs to other bytes than the artefact has now.
+        InputError: it cannot be read, or belongs to other bytes than the artefact has now.
     """
     path = manifest_path(artefact)
     if not path.exists():
         return None
-    manifest = parse_manifest(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a manifest edgekd can read (not UTF-8)") from error
+    manifest = parse_manifest(text, str(path))
     if manifest.sha256 != sha256_of(artefact):
         raise InputError(
             f"{artefact}: changed after {path.name} was written (SHA-256 differs); "

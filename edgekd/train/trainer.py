@@ -28,6 +28,7 @@ from edgekd_bench.manifest import (
     Manifest,
     Parent,
     library_versions,
+    short_name,
     write_manifest,
 )
 from edgekd_bench.ultralytics_checkpoint import read_checkpoint_file
@@ -165,7 +166,7 @@ def _keep(
     shutil.copyfile(source, partial)
     partial.replace(detector)
     init: Literal["baseline", "distilled"] = "distilled" if weights else "baseline"
-    parents = [Parent(role="labelled data", name=_short_name(config.data), sha256=labelled.digest)]
+    parents = [Parent(role="labelled data", name=short_name(config.data) if config.data else "", sha256=labelled.digest)]
     if weights is not None:
         parents.append(
             Parent(role="backbone weights", name=weights.path.name, sha256=weights.sha256)
@@ -193,11 +194,6 @@ def _keep(
         handover=getattr(trainer, "proof", None),
         num_labeled=labelled.num_train,
     )
-
-
-def _short_name(data: Path | None) -> str:
-    """``dice/data.yaml``: enough to recognise a set, without the layout of somebody's disk."""
-    return "/".join(data.resolve().parts[-2:]) if data else ""
 
 
 def recipe_hash(config: Config) -> str:

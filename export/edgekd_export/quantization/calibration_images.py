@@ -19,7 +19,7 @@ from edgekd_bench.detection_data import DetectionSet, load_detection_set
 from edgekd_bench.errors import InputError
 from edgekd_bench.images import IMAGE_SUFFIXES, decode_image, letterbox, to_batch
 from edgekd_bench.labelled_image import LabelledImage
-from edgekd_bench.manifest import sha256_of
+from edgekd_bench.manifest import sha256_of, short_name
 from edgekd_export.quantization.ranges import Batch
 from edgekd_export.settings import ExportSettings
 
@@ -94,7 +94,7 @@ def find_calibration_images(data: Path | None, settings: ExportSettings) -> Cali
         chosen, held_out = _split(labelled.images, val, settings, source)
         return CalibrationImages(
             paths=tuple(image.path for image in chosen),
-            source=f"{source} (train)",
+            source=f"{short_name(source)} (train)",
             sha256=_set_hash([image.path for image in chosen]),
             held_out=replace(labelled, images=tuple(held_out)) if held_out else None,
         )
@@ -102,7 +102,7 @@ def find_calibration_images(data: Path | None, settings: ExportSettings) -> Cali
     paths = _without(paths, val, settings.calibration_images)
     _require(paths, source)
     held_out_set = _held_out_elsewhere(data, paths, val, settings)
-    return CalibrationImages(tuple(paths), str(source), _set_hash(paths), held_out_set)
+    return CalibrationImages(tuple(paths), short_name(source), _set_hash(paths), held_out_set)
 
 
 def _train_split(source: Path) -> DetectionSet:
