@@ -166,7 +166,8 @@ def _keep(
     shutil.copyfile(source, partial)
     partial.replace(detector)
     init: Literal["baseline", "distilled"] = "distilled" if weights else "baseline"
-    parents = [Parent(role="labelled data", name=short_name(config.data) if config.data else "", sha256=labelled.digest)]
+    data_name = short_name(config.data) if config.data else ""
+    parents = [Parent(role="labelled data", name=data_name, sha256=labelled.digest)]
     if weights is not None:
         parents.append(
             Parent(role="backbone weights", name=weights.path.name, sha256=weights.sha256)
