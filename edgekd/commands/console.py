@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -62,7 +63,9 @@ def print_record(record: BenchRecord, as_json: bool, text: str) -> None:
 
 
 def finish(result: Any, as_json: bool, text: str) -> None:
-    """Print a result: JSON for machines, one line for people."""
+    """Print a result: JSON for machines, one line for people; of several processes, one does."""
+    if os.environ.get("RANK", "0") != "0":
+        return
     if not as_json:
         console_for(False).print(text)
         return

@@ -33,7 +33,8 @@ def build_fabric(device: torch.device, precision: str, world: World) -> Fabric:
         world: see `world_of_environment`.
 
     Raises:
-        InputError: more processes on this machine than GPUs.
+        InputError: more processes on this machine than GPUs, or an option of ``fabric run`` that
+            contradicts the config.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -44,15 +45,25 @@ def build_fabric(device: torch.device, precision: str, world: World) -> Fabric:
             "processes as GPUs, or set device=cpu"
         )
     alone: int | list[int] = [device.index or 0] if on_gpu else 1
-    fabric = Fabric(
-        accelerator="cuda" if on_gpu else "cpu",
-        devices=alone if world.size == 1 else local,
-        num_nodes=max(1, world.size // local),
-        strategy="auto" if world.size == 1 else "ddp",
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
-    )
-    fabric.launch()
+    try:
+        fabric = Fabric(
+            accelerator="cuda" if on_gpu else "cpu",
+            devices=alone if world.size == 1 else local,
+            num_nodes=max(1, world.size // local),
+            strategy="auto" if world.size == 1 else "ddp",
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+        )
+    except ValueError as error:
+        if not _started_by_fabric_run():
+            raise
+        raise InputError(f"fabric run: {' '.join(str(error).split())}") from error
+    if not _started_by_fabric_run():  # which has connected the processes already
+        fabric.launch()
     return fabric
+
+
+def _started_by_fabric_run() -> bool:
+    return os.environ.get("LT_CLI_USED") == "1"
 
 
 def synchronize_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:

@@ -7,7 +7,7 @@ ways: per channel, or PHI-S, which also allows fewer channels than the teacher h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from edgekd.models.teacher import Teacher, TeacherLevel
+from edgekd.models.teacher import TeacherLevel
 
 Float64Array = NDArray[np.float64]
 TargetKind = Literal["standardize", "phi_s"]
@@ -80,7 +80,11 @@ class TargetSpace(nn.Module):
         return F.conv2d(target.float(), self._get("back", stride)) + self._get("mean", stride)
 
     @torch.no_grad()
-    def measure(self, teacher: Teacher, batches: Iterable[torch.Tensor]) -> int:
+    def measure(
+        self,
+        teacher: Callable[[torch.Tensor], dict[int, torch.Tensor]],
+        batches: Iterable[torch.Tensor],
+    ) -> int:
         """Estimate the statistics from image batches ``(B, 3, H, W)`` in ``[0, 1]``.
 
         Returns:

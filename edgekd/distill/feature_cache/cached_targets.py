@@ -18,7 +18,7 @@ from edgekd.distill.feature_cache.codec import FeatureCodec
 from edgekd.distill.feature_cache.description import (
     CODEC_FILE,
     CacheDescription,
-    CachedLevel,
+    levels_at,
     read_description,
     write_description,
 )
@@ -114,13 +114,12 @@ class CachedTargets:
 
     def _describe(self, precision: str) -> CacheDescription:
         config, recipe = self._config, self._data.recipe
-        side = config.image_size
-        grids = {level.stride: _grid(side, level.stride) for level in self._models.space.levels}
+        channels = {level.stride: level.channels for level in self._models.space.levels}
         return CacheDescription(
             teacher=self._models.teacher.identity,
             blocks=config.teacher.blocks,
             precision=precision,
-            image_size=side,
+            image_size=config.image_size,
             crop_scale=recipe.crop_scale,
             flip=recipe.flip,
             seed=recipe.seed,
@@ -128,15 +127,7 @@ class CachedTargets:
             components=config.distill.targets.components,
             numbers=self._options.numbers,
             pixels=self._options.pixels,
-            levels=tuple(
-                CachedLevel(
-                    stride=level.stride,
-                    channels=level.channels,
-                    height=grids[level.stride],
-                    width=grids[level.stride],
-                )
-                for level in self._models.space.levels
-            ),
+            levels=levels_at(channels, config.image_size),
         )
 
     def _fit_codec(self) -> None:
@@ -198,7 +189,8 @@ class CachedTargets:
                     stop.requested,
                 )
         rate = len(missing) / (time.perf_counter() - started)
-        self._console.print(f"filled {len(missing)} views at {rate:.0f} views/s")
+        each = f" in each of {self._world.size} processes" if self._world.size > 1 else ""
+        self._console.print(f"filled {len(missing)} views at {rate:.0f} views/s{each}")
 
     def _announce(self, num_wanted: int, num_missing: int) -> None:
         description = self.description
@@ -232,7 +224,3 @@ class CachedTargets:
 def cache_root(config: Config) -> Path:
     """The folder that holds a run's feature caches, shared by all runs under ``runs_dir``."""
     return config.distill.cache.folder or config.runs_dir / "feature_cache"
-
-
-def _grid(side: int, stride: int) -> int:
-    return -(-side // stride)

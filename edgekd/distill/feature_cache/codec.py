@@ -6,7 +6,7 @@ channel fits them; PHI-S makes the channels alike, which is what uniform quantis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -16,7 +16,6 @@ from torch import nn
 
 from edgekd.distill.feature_cache.description import CachedLevel, NumberFormat
 from edgekd.distill.target_space import TargetSpace
-from edgekd.models.teacher import Teacher
 
 Bytes = NDArray[np.uint8]
 _COVERED = 0.9995  # share of a batch's numbers inside the int8 range; the rest is clipped
@@ -39,7 +38,11 @@ class FeatureCodec(nn.Module):
             self.register_buffer(f"step_{level.stride}", torch.ones(1, level.channels, 1, 1))
 
     @torch.no_grad()
-    def fit(self, teacher: Teacher, batches: Sequence[torch.Tensor]) -> int:
+    def fit(
+        self,
+        teacher: Callable[[torch.Tensor], dict[int, torch.Tensor]],
+        batches: Sequence[torch.Tensor],
+    ) -> int:
         """Measure the target space, then the int8 steps, on image batches ``(B, 3, H, W)``.
 
         Returns:

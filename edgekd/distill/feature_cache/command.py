@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edgekd.config import Config
+from edgekd.distill.devices import world_of_environment
 from edgekd.distill.feature_cache.cached_targets import CachedTargets, cache_root
 from edgekd.distill.feature_cache.description import DESCRIPTION_FILE, Fidelity
 from edgekd.distill.feature_cache.verification import Verification, verify
@@ -33,6 +34,8 @@ class FilledCache:
 def fill(config: Config, *, console: Console | None = None) -> FilledCache:
     """Fill the cache a distillation with ``config`` would use.
 
+    Started as several processes, each computes its share of the views.
+
     Raises:
         InputError: bad input, or not enough room on the disk.
         StoppedError: Ctrl-C or SIGTERM; what was computed is kept.
@@ -43,7 +46,10 @@ def fill(config: Config, *, console: Console | None = None) -> FilledCache:
     require_writable(config.run_dir / "distill")
     prepare_ultralytics((config.run_dir / "ultralytics").resolve())
     keep_freed_memory()
-    loop = DistillLoop(config, prepare_data(config), console or Console(quiet=True))
+    world = world_of_environment()
+    if console is None or not world.leads:
+        console = Console(quiet=True)
+    loop = DistillLoop(config, prepare_data(config, world), console)
     source = loop.source
     assert isinstance(source, CachedTargets), "the cache was switched on above"
     with loop.fabric.autocast():

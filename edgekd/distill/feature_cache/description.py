@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,25 @@ class CachedLevel(BaseModel):
     def size(self) -> int:
         """Numbers in the map."""
         return self.channels * self.height * self.width
+
+
+def levels_at(channels: Mapping[int, int], image_size: int) -> tuple[CachedLevel, ...]:
+    """The maps of ``{stride: channels}``, each ``ceil(image_size / stride)`` a side."""
+    sides = {stride: -(-image_size // stride) for stride in channels}
+    return tuple(
+        CachedLevel(stride=stride, channels=kept, height=sides[stride], width=sides[stride])
+        for stride, kept in channels.items()
+    )
+
+
+def feature_bytes(levels: Iterable[CachedLevel], numbers: NumberFormat) -> int:
+    """Bytes of the features of one view."""
+    return sum(level.size for level in levels) * (1 if numbers == "int8" else 2)
+
+
+def pixel_bytes(image_size: int) -> int:
+    """Bytes of the view itself, ``(S, S, 3)`` uint8."""
+    return 3 * image_size**2
 
 
 class Fidelity(BaseModel):
@@ -82,12 +102,12 @@ class CacheDescription(BaseModel):
     @property
     def feature_bytes(self) -> int:
         """Bytes of one record's features."""
-        return sum(level.size for level in self.levels) * (1 if self.numbers == "int8" else 2)
+        return feature_bytes(self.levels, self.numbers)
 
     @property
     def record_bytes(self) -> int:
         """Bytes of one record: features, then the view's pixels where they are stored."""
-        return self.feature_bytes + (3 * self.image_size**2 if self.pixels else 0)
+        return self.feature_bytes + (pixel_bytes(self.image_size) if self.pixels else 0)
 
 
 def write_description(folder: Path, description: CacheDescription) -> None:

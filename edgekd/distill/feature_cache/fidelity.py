@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch.nn import functional as F
 
 from edgekd.distill.feature_cache.codec import FeatureCodec
 from edgekd.distill.feature_cache.description import CachedLevel, Fidelity
-from edgekd.models.teacher import Teacher
+
+Maps = dict[int, torch.Tensor]
 
 
 @torch.no_grad()
 def measure_fidelity(
     codec: FeatureCodec,
-    teacher: Teacher,
+    teacher: Callable[[torch.Tensor], Maps],
     batches: Iterable[torch.Tensor],
     levels: tuple[CachedLevel, ...],
 ) -> Fidelity:
@@ -30,11 +31,7 @@ def measure_fidelity(
     sums = {level.stride: [0.0, 0.0] for level in levels}
     num_images = 0
     for images in batches:
-        maps = teacher(images)
-        records = torch.from_numpy(codec.encode(maps)).to(images.device)
-        for stride, targets in codec.decode(records, levels).items():
-            live = maps[stride].float()
-            restored = codec.space.invert(targets, stride)
+        for stride, live, restored in restore(codec, teacher(images), levels):
             centre = codec.space.mean(stride)
             for index, shift in enumerate((centre, torch.zeros_like(centre))):
                 cosine = F.cosine_similarity(live - shift, restored - shift, dim=1)
@@ -45,3 +42,17 @@ def measure_fidelity(
         centred={stride: total[0] / num_images for stride, total in sums.items()},
         plain={stride: total[1] / num_images for stride, total in sums.items()},
     )
+
+
+def restore(
+    codec: FeatureCodec, maps: Maps, levels: Iterable[CachedLevel]
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+    """Send teacher maps through a record and back into the teacher's space.
+
+    Yields:
+        Stride, live map and restored map, both ``(B, D, H, W)`` fp32.
+    """
+    device = next(iter(maps.values())).device
+    records = torch.from_numpy(codec.encode(maps)).to(device)
+    for stride, targets in codec.decode(records, levels).items():
+        yield stride, maps[stride].float(), codec.space.invert(targets, stride)
