@@ -12,8 +12,11 @@ import pytest
 import torch
 from core.conftest import MakeConfig
 
+from edgekd.data.batches import World
+from edgekd.distill.devices import build_fabric
 from edgekd.distill.feature_cache.description import read_description
 from edgekd.distill.feature_cache.store import FeatureStore
+from edgekd_bench.errors import InputError
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="this torch has no distributed package"
@@ -71,9 +74,9 @@ def test_fabric_run_starts_a_distillation(make_config: MakeConfig, tmp_path: Pat
 
 
 def test_an_option_of_fabric_run_that_contradicts_the_config_is_named(
-    make_config: MakeConfig, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    make_config()
-    code, text = fabric_run("--precision=16-mixed", "distill", str(tmp_path / "config.yaml"))
-    assert code != 0
-    assert "fabric run: " in text and "--precision=16-mixed" in text, text
+    monkeypatch.setenv("LT_CLI_USED", "1")
+    monkeypatch.setenv("LT_PRECISION", "16-mixed")
+    with pytest.raises(InputError, match="^fabric run: .*--precision=16-mixed"):
+        build_fabric(torch.device("cpu"), "fp32", World())
