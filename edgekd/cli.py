@@ -16,6 +16,7 @@ from edgekd.commands import (
     gating,
     inspecting,
     measuring,
+    studying,
     suggesting,
     training,
     whole_job,
@@ -60,6 +61,7 @@ app.command()(measuring.bench)
 app.command()(gating.check)
 app.command()(measuring.report)
 app.command("run")(whole_job.run_all)
+app.command()(studying.study)
 app.command()(whole_job.demo)
 app.command()(whole_job.doctor)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -195,6 +196,45 @@ class TrainConfig(Strict):
     ultralytics: dict[str, Any] = Field({}, description="any further Ultralytics train argument")
 
 
+class StudyConfig(Strict):
+    """The label-efficiency study: fractions of the labels × ways to begin × ``train.seeds``."""
+
+    fractions: tuple[float, ...] = Field(
+        (0.1, 1.0), min_length=1, description="shares of the labelled train images"
+    )
+    inits: dict[str, Path | None] = Field(
+        {"distilled": None},
+        min_length=1,
+        description="name → backbone weights to compare with the baseline; null: the backbone that "
+        "this config distils",
+    )
+    max_epochs: int = Field(
+        100,
+        ge=1,
+        description="with fewer labels more epochs, so that the optimiser takes about as many "
+        "steps, but never more epochs than this (or train.epochs, where that is more)",
+    )
+    jobs: int = Field(1, ge=1, description="trainings at a time, each in a process of its own")
+    worthwhile: float = Field(
+        0.01,
+        gt=0,
+        description="gain in mAP50-95 that would pay; the study advises against distilling where "
+        "its intervals exclude it",
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> StudyConfig:
+        bad = [f for f in self.fractions if not 0 < f <= 1]
+        if bad or len(set(self.fractions)) < len(self.fractions):
+            raise ValueError("fractions are different numbers above 0, up to 1")
+        names = [n for n in self.inits if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", n)]
+        if names or "baseline" in self.inits:
+            raise ValueError(
+                "names of inits are letters, digits, '.', '_' and '-'; the baseline is always there"
+            )
+        return self
+
+
 class DiceScenesConfig(Strict):
     """Built-in dice scenes, drawn into the run folder and used as data and unlabelled images."""
 
@@ -220,6 +260,7 @@ class Config(Strict):
     student: StudentConfig = StudentConfig()
     distill: DistillConfig = DistillConfig()
     train: TrainConfig = TrainConfig()
+    study: StudyConfig = StudyConfig()
     export: ExportSettings = ExportSettings()
     bench: BenchSettings = BenchSettings()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,18 @@ _SEED_DRAWS = 20  # t-distributed draws per image resample, so that the tails ar
 _TAILS = (2.5, 97.5)
 
 
+class Scored(Protocol):
+    """A model's mAP, and the matches it can be computed anew from for other draws of images."""
+
+    @property
+    def map50_95(self) -> float:
+        """COCO's mAP on all images."""
+
+    @property
+    def matches(self) -> tuple[ClassMatches, ...]:
+        """One entry a class."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """A row, and the raw results that its comparison resamples."""
@@ -34,10 +47,15 @@ class Measurement:
     matches: tuple[ClassMatches, ...]
     forward_ms: Float64Array  # (n,) in order; call r of all models of a backend ran side by side
 
+    @property
+    def map50_95(self) -> float:
+        """The row's."""
+        return self.row.map50_95
+
 
 def map_difference(
-    baselines: Sequence[Measurement],
-    candidates: Sequence[Measurement],
+    baselines: Sequence[Scored],
+    candidates: Sequence[Scored],
     bootstrap: int,
     rng: np.random.Generator,
     *,
@@ -58,7 +76,7 @@ def map_difference(
     resampled = np.stack(
         [resampled_map(c.matches, weights) - resampled_map(b.matches, weights) for b, c in pairs]
     )  # (S, B)
-    measured = np.array([c.row.map50_95 - b.row.map50_95 for b, c in pairs])  # (S,)
+    measured = np.array([c.map50_95 - b.map50_95 for b, c in pairs])  # (S,)
     draws = resampled.mean(axis=0)[:, None]  # (B, 1)
     method = f"paired bootstrap over {num_images} images, {bootstrap} resamples"
     if kind == "training" and len(pairs) > 1:

@@ -1,0 +1,155 @@
+"""Run a study from end to end, and continue one that was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from edgekd.config import Config, dump_config
+from edgekd.files import require_writable
+from edgekd.pipeline import refuse_early, with_built_in_data
+from edgekd.run_stages import RunStages
+from edgekd.study.cells import Trained, score_of, train_cells
+from edgekd.study.plan import Cell, Fraction, cells_of, fractions_of
+from edgekd.study.plot import draw
+from edgekd.study.record import StudyCell, StudyRecord
+from edgekd.study.verdict import advise, compare_all
+from edgekd_bench.coco_score import Score
+from edgekd_bench.detection_data import DetectionSet, load_detection_set
+from edgekd_bench.device_state import describe_environment
+from edgekd_bench.errors import InputError
+from edgekd_bench.manifest import library_versions, sha256_of, short_name, write_text_atomically
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """The files of a study, and its record."""
+
+    results: Path
+    plot: Path
+    record: StudyRecord
+
+
+def run(config: Config, *, console: Console | None = None) -> StudyResult:
+    """Train every init on every fraction of the labels with every seed, and weigh the differences.
+
+    Raises:
+        InputError: bad input to any stage.
+        GateError: a hand-over could not be proven.
+        StoppedError: stopped by the user; start it again to go on.
+    """
+    console = console or Console(quiet=True)
+    require_writable(config.run_dir)
+    config = with_built_in_data(config, console)
+    if config.data is None:
+        raise InputError("no labelled data: give data=FILE (a data.yaml or a coco.yaml)")
+    write_text_atomically(config.run_dir / "config.yaml", dump_config(config))
+    refuse_early(config)
+    train_set = load_detection_set(config.data, "train")
+    fractions = fractions_of(config, len(train_set.images))
+    backbones = _backbones(config, console)
+    cells = list(cells_of(config, fractions, backbones))
+    done = _train(cells, config, console)
+    record = _record(config, fractions, backbones, done, train_set)
+    folder = config.run_dir / "study"
+    write_text_atomically(folder / "results.json", record.model_dump_json(indent=2) + "\n")
+    draw(record, folder / "study.png")
+    return StudyResult(folder / "results.json", folder / "study.png", record)
+
+
+def _backbones(config: Config, console: Console) -> dict[str, Path]:
+    """Weights of each init; files are tried on the student before the first training.
+
+    Raises:
+        InputError: a file that is missing, or of another student.
+    """
+    from edgekd.models.student import build_detector
+    from edgekd.train.handover import load_backbone, read_backbone_weights
+
+    given = {name: path for name, path in config.study.inits.items() if path is not None}
+    detector = build_detector(config.student.model)
+    for path in given.values():
+        load_backbone(detector, read_backbone_weights(path))
+    if len(given) == len(config.study.inits):
+        return given
+    own = RunStages(config, console).distill()
+    return {name: path or own for name, path in config.study.inits.items()}
+
+
+def _train(
+    cells: Sequence[Cell], config: Config, console: Console
+) -> list[tuple[Cell, Trained, Score]]:
+    """All cells in the order of the plan."""
+    done: dict[str, tuple[Cell, Trained, Score]] = {}
+    for cell, trained in train_cells(cells, config.study.jobs, console):
+        score = score_of(cell, trained)
+        done[cell.name] = (cell, trained, score)
+        console.print(f"study {len(done)}/{len(cells)}: {cell.name}: mAP50-95 {score.map50_95:.3f}")
+    return [done[cell.name] for cell in cells]
+
+
+def _record(
+    config: Config,
+    fractions: Sequence[Fraction],
+    backbones: Mapping[str, Path],
+    done: Sequence[tuple[Cell, Trained, Score]],
+    train_set: DetectionSet,
+) -> StudyRecord:
+    assert config.data is not None
+    val_set = load_detection_set(config.data, "val")
+    scores: dict[tuple[int, str], list[Score]] = {}
+    for cell, _, score in done:
+        scores.setdefault((cell.fraction.num_labels, cell.init), []).append(score)
+    comparisons = compare_all(
+        scores, fractions, list(backbones), bootstrap=config.bench.bootstrap, seed=config.bench.seed
+    )
+    worthwhile = config.study.worthwhile
+    return StudyRecord(
+        data={
+            "name": short_name(config.data),
+            "num_train_images": len(train_set.images),
+            "num_val_images": len(val_set.images),
+            "val_sha256": val_set.content_hash(),
+        },
+        recipe={
+            "student": config.student.model,
+            "image_size": config.image_size,
+            "seeds": list(config.train.seeds),
+            "batch_size": config.train.batch_size,
+            "epochs": {str(f.num_labels): f.epochs for f in fractions},
+            "evaluation": "the last epoch, in PyTorch fp32, with the deployed pre- and "
+            "postprocessing",
+        },
+        backbones={name: sha256_of(path) for name, path in backbones.items()},
+        cells=[_cell(config, *one) for one in done],
+        comparisons=comparisons,
+        verdicts=[advise(init, comparisons, len(val_set.images), worthwhile) for init in backbones],
+        versions=library_versions("torch", "ultralytics", "timm"),
+        environment=describe_environment(None),
+        config=_public(config),
+    )
+
+
+def _cell(config: Config, cell: Cell, trained: Trained, score: Score) -> StudyCell:
+    return StudyCell(
+        init=cell.init,
+        share=cell.fraction.share,
+        num_labels=cell.fraction.num_labels,
+        epochs=cell.fraction.epochs,
+        seed=cell.seed,
+        map50_95=score.map50_95,
+        map50=score.map50,
+        detector=str(trained.detector.relative_to(config.run_dir)),
+        sha256=trained.sha256,
+    )
+
+
+def _public(config: Config) -> dict[str, object]:
+    """The options without the layout of somebody's disk."""
+    sections = config.model_dump(mode="json", include={"teacher", "distill", "train", "seed"})
+    for section, key in (("teacher", "weights"), ("distill", "cache")):
+        sections[section].pop(key, None)
+    return sections
