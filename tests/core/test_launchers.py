@@ -78,5 +78,5 @@ def test_an_option_of_fabric_run_that_contradicts_the_config_is_named(
 ) -> None:
     monkeypatch.setenv("LT_CLI_USED", "1")
     monkeypatch.setenv("LT_PRECISION", "16-mixed")
-    with pytest.raises(InputError, match="^fabric run: .*--precision=16-mixed"):
+    with pytest.raises(InputError, match=r"^fabric run: .*--precision=16-mixed"):
         build_fabric(torch.device("cpu"), "fp32", World())
