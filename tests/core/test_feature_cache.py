@@ -14,8 +14,9 @@ from core.conftest import MakeConfig
 import edgekd
 from edgekd.config import Config
 from edgekd.distill.checkpoint import BACKBONE_FORMAT
-from edgekd.distill.feature_cache import cached_targets
-from edgekd.distill.feature_cache.description import read_description
+from edgekd.distill.feature_cache import cached_targets, command
+from edgekd.distill.feature_cache.codec import pack_halves, unpack_halves
+from edgekd.distill.feature_cache.description import CachedLevel, level_bytes, read_description
 from edgekd.distill.feature_cache.store import FeatureStore
 from edgekd.distill.feature_cache.verification import verify
 from edgekd.distill.setup import prepare_data
@@ -150,6 +151,31 @@ def test_fewer_components_cost_fidelity_and_save_space(make_config: MakeConfig) 
         found[count] = (description.feature_bytes, description.fidelity.centred[16])
     assert found[4][0] < found[32][0] / 4
     assert found[4][1] < found[32][1] - 0.01
+
+
+def test_half_a_byte_a_number_is_half_the_size_and_still_the_teacher(
+    make_config: MakeConfig,
+) -> None:
+    found = {}
+    for numbers in ("int4", "int8", "fp16"):
+        config = make_config(f"runs_dir={make_config().runs_dir / numbers}", *CACHE)
+        cache = config.distill.cache.model_copy(update={"numbers": numbers, "pixels": False})
+        distill = config.distill.model_copy(update={"cache": cache})
+        filled = command.fill(config.model_copy(update={"distill": distill}))
+        assert filled.fidelity is not None
+        assert filled.record_bytes == filled.feature_bytes
+        found[numbers] = (filled.feature_bytes, min(filled.fidelity.centred.values()))
+    assert 2 * found["int4"][0] == found["int8"][0] == found["fp16"][0] / 2
+    assert 0.95 < found["int4"][1] < found["int8"][1] < found["fp16"][1] <= 1
+
+
+def test_halves_come_back() -> None:
+    numbers = torch.randint(-8, 8, (3, 7), dtype=torch.int8)
+    packed = pack_halves(numbers)
+    assert packed.shape == (3, 4) and packed.dtype == torch.uint8
+    assert torch.equal(unpack_halves(packed)[:, :7], numbers)
+    level = CachedLevel(stride=16, channels=1, height=7, width=1)
+    assert level_bytes(level, "int4") == packed.shape[1]
 
 
 def flip_a_byte(file: Path) -> None:

@@ -131,7 +131,7 @@ class CachedTargets:
         )
 
     def _fit_codec(self) -> None:
-        """Measure target space and int8 steps, and how faithful they are; then keep them."""
+        """Measure target space and steps, and how faithful they are; then keep them."""
         size, batch = self._config.image_size, self._config.distill.batch_size
         chosen = statistics_images(self._config, self._data)
         decoded, teacher = self._data.decoded, self._models.teacher
@@ -217,7 +217,8 @@ class CachedTargets:
             raise InputError(
                 f"{self.folder}: the cache needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
                 "free; set distill.cache.folder to a larger disk, distill.cache.pixels=false, "
-                "fewer distill.cache.views or distill.targets.components"
+                "distill.cache.numbers=int4, fewer distill.cache.views or "
+                "distill.targets.components"
             )
 
 

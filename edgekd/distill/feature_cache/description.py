@@ -21,7 +21,8 @@ from edgekd_bench.manifest import TeacherIdentity, write_text_atomically
 CACHE_FORMAT = 1
 DESCRIPTION_FILE = "cache.json"
 CODEC_FILE = "codec.pt"
-NumberFormat = Literal["int8", "fp16"]
+NumberFormat = Literal["int8", "int4", "fp16"]
+_BITS = {"int4": 4, "int8": 8, "fp16": 16}
 
 
 class CachedLevel(BaseModel):
@@ -48,9 +49,14 @@ def levels_at(channels: Mapping[int, int], image_size: int) -> tuple[CachedLevel
     )
 
 
+def level_bytes(level: CachedLevel, numbers: NumberFormat) -> int:
+    """Bytes of one map; a last half byte counts as one."""
+    return -(-level.size * _BITS[numbers] // 8)
+
+
 def feature_bytes(levels: Iterable[CachedLevel], numbers: NumberFormat) -> int:
     """Bytes of the features of one view."""
-    return sum(level.size for level in levels) * (1 if numbers == "int8" else 2)
+    return sum(level_bytes(level, numbers) for level in levels)
 
 
 def pixel_bytes(image_size: int) -> int:
