@@ -30,6 +30,11 @@ from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import EngineBuild, Manifest, manifest_path, read_manifest
 
 EngineBuilder = Literal["tensorrt", "tensorrt-rtx"]
+# The Python module of each: it builds engines, and runs those that it built.
+ENGINE_MODULES: dict[EngineBuilder, str] = {
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt_rtx",
+}
 PRODUCT_NAMES: dict[EngineBuilder, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 PORTABLE_RTX_SINCE = (8, 6)
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}

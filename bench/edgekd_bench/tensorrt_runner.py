@@ -19,7 +19,12 @@ import numpy as np
 
 from edgekd_bench.cuda_graph import load_driver
 from edgekd_bench.detections import check_output
-from edgekd_bench.engine_fit import EngineBuilder, check_engine_fits, this_machine
+from edgekd_bench.engine_fit import (
+    ENGINE_MODULES,
+    EngineBuilder,
+    check_engine_fits,
+    this_machine,
+)
 from edgekd_bench.engine_header import read_engine
 from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import Manifest
@@ -28,7 +33,6 @@ from edgekd_bench.runner import Float32Array, Runner, RunnerInfo, RunnerOptions,
 from edgekd_bench.tensorrt_engine import CudaTools, EngineError, LoadedEngine
 from edgekd_bench.tensorrt_lane import Lane
 
-_MODULES: dict[EngineBuilder, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _MAX_LANES = 2  # one computes while the other copies; a third would have nothing left to overlap
 
 
@@ -129,7 +133,7 @@ def _import_builder(path: Path, manifest: Manifest) -> Any:
     """
     builder: EngineBuilder = manifest.engine.builder if manifest.engine else "tensorrt"
     try:
-        trt = import_module(_MODULES[builder])
+        trt = import_module(ENGINE_MODULES[builder])
     except ImportError:
         trt = None
     machine = this_machine(builder, getattr(trt, "__version__", None))

@@ -13,8 +13,8 @@ from typing import Any
 
 from edgekd_bench.bundle import DESCRIPTION_NAME, is_bundle, open_bundle
 from edgekd_bench.engine_fit import (
+    ENGINE_MODULES,
     PRODUCT_NAMES,
-    EngineBuilder,
     check_engine_fits,
     platform_tag,
     this_machine,
@@ -45,7 +45,6 @@ from edgekd_bench.record import read_record
 
 _RECORD_NAME = "results.json"
 _ULTRALYTICS_KEYS = frozenset({"names", "stride", "imgsz"})
-_MODULES: dict[EngineBuilder, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _UNCHECKED = "nothing to hold it against"
 _MATCHES = "matches the manifest beside it"
 
@@ -131,7 +130,7 @@ def _engine_fit(path: Path, manifest: Manifest) -> EngineFit:
         )
     builder = manifest.engine.builder
     try:
-        version = getattr(import_module(_MODULES[builder]), "__version__", None)
+        version = getattr(import_module(ENGINE_MODULES[builder]), "__version__", None)
         broken = ""
     except ImportError:
         version, broken = None, ""

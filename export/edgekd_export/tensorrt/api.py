@@ -13,10 +13,9 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
-from edgekd_bench.engine_fit import PRODUCT_NAMES, EngineBuilder
+from edgekd_bench.engine_fit import ENGINE_MODULES, PRODUCT_NAMES, EngineBuilder
 from edgekd_bench.errors import InputError
 
-_MODULES: dict[EngineBuilder, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _INSTALL: dict[EngineBuilder, str] = {
     "tensorrt": "on a Jetson it comes with JetPack, elsewhere: pip install 'edgekd[trt]'",
     "tensorrt-rtx": "pip install 'edgekd[rtx]'",
@@ -80,7 +79,7 @@ def load_api(builder: EngineBuilder) -> TensorRTApi:
         InputError: it is not installed, or its libraries do not load.
     """
     try:
-        return TensorRTApi(importlib.import_module(_MODULES[builder]), builder)
+        return TensorRTApi(importlib.import_module(ENGINE_MODULES[builder]), builder)
     except ImportError as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -90,4 +89,4 @@ def load_api(builder: EngineBuilder) -> TensorRTApi:
 
 def is_importable(builder: EngineBuilder) -> bool:
     """Whether the package is there; says nothing about its libraries or a GPU."""
-    return importlib.util.find_spec(_MODULES[builder]) is not None
+    return importlib.util.find_spec(ENGINE_MODULES[builder]) is not None
