@@ -120,7 +120,7 @@ def edgekd_rate(options: argparse.Namespace) -> float:
         def steps() -> Iterator[int]:
             epoch = 0
             while True:
-                for batch in data.loader.epoch(epoch):
+                for batch in loop.taught.epoch(epoch):
                     loop.step(batch)
                     yield len(batch)
                 epoch += 1

@@ -152,11 +152,17 @@ class DistillConfig(Strict):
         "auto", description="auto: bf16 autocast where the device computes it natively"
     )
     channels_last: bool = True
+    compile: bool = Field(
+        False, description="torch.compile for the student, and for the teacher where it is live"
+    )
     projector: Literal["linear", "mlp"] = "linear"
     losses: tuple[LossTerm, ...] = Field(
         (LossTerm(name="cosine"), LossTerm(name="smooth_l1", weight=0.1)), min_length=1
     )
     levels: LevelWeights = LevelWeights()
+    anchor: float = Field(
+        0.0, ge=0, description="holds a .pt student near its starting weights, in place of decay"
+    )
     targets: TargetsConfig = TargetsConfig()
     cache: CacheConfig = CacheConfig()
     standardize_images: int = Field(256, ge=1, description="images the target statistics come from")

@@ -86,7 +86,7 @@ def _loop_rate(loop: DistillLoop, warmup: int, steps: int) -> float:
 def _steps(loop: DistillLoop) -> Iterator[int]:
     epoch = 0
     while True:
-        for batch in loop.source.loader.epoch(epoch):
+        for batch in loop.taught.epoch(epoch):
             loop.step(batch)
             yield len(batch)
         epoch += 1

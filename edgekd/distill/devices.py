@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,6 +67,30 @@ def build_fabric(device: torch.device, precision: str, world: World) -> Fabric:
 
 def _started_by_fabric_run() -> bool:
     return os.environ.get("LT_CLI_USED") == "1"
+
+
+def asked_anywhere(asked: str | None, fabric: Fabric) -> str | None:
+    """A signal that reached one process counts for all of them, after the same step."""
+    if fabric.world_size == 1:
+        return asked
+    count = torch.tensor(float(asked is not None), device=fabric.device)
+    torch.distributed.all_reduce(count)
+    return (asked or "a signal to another process") if count > 0 else None
+
+
+@contextmanager
+def explaining_lost_processes(world: World, checkpoint: Path) -> Iterator[None]:
+    """Say in one line that another process ended, where the transport says it in forty."""
+    try:
+        yield
+    except RuntimeError as error:
+        if world.size == 1:
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"process {world.rank} of {world.size} lost another one ({reason}); "
+            f"{checkpoint} is whole: start the same job again with --resume"
+        ) from error
 
 
 def synchronize_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:

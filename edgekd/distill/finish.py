@@ -1,16 +1,23 @@
-"""The end of a distillation: the backbone of the best epoch becomes a file of its own."""
+"""The end of a distillation: the best epoch's backbone becomes a file, and the speed is judged."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric import Fabric
+from rich.console import Console
+
 from edgekd.config import Config
 from edgekd.distill import checkpoint as saved
+from edgekd.distill.efficiency import Efficiency, Pace, batches_to_time, time_stages
 from edgekd.distill.setup import DistillData, Models
+from edgekd.distill.taught_batches import TaughtBatch, TaughtBatches
 from edgekd.files import load_tensors
 from edgekd.models.student import backbone_state
-from edgekd_bench.manifest import library_versions
+from edgekd_bench.manifest import library_versions, write_text_atomically
 
 
 def describe_run(
@@ -57,3 +64,37 @@ def write_best_backbone(
         },
     )
     return path, digest
+
+
+def measure_efficiency(
+    folder: Path,
+    pace: Pace,
+    taught: TaughtBatches,
+    step: Callable[[TaughtBatch], object],
+    fabric: Fabric,
+    console: Console,
+) -> Efficiency | None:
+    """Time the stages alone, and say and write how near the loop came to the slowest of them.
+
+    Args:
+        folder: gets ``efficiency.json``.
+        pace: of the loop.
+        taught: the loop's batches.
+        step: one step of the student.
+        fabric: device and processes, all of which must call this.
+        console: where the line goes.
+
+    Returns:
+        None after a run too short to judge.
+    """
+    count, reason = fabric.broadcast(batches_to_time(pace))
+    efficiency = None
+    if count:
+        alone = time_stages(taught, step, count, fabric)
+        shared = fabric.device.type == "cpu"
+        efficiency = Efficiency(pace.images_per_second, alone, shared, count)
+    if fabric.is_global_zero:
+        record = efficiency.as_record() if efficiency else {"not_measured": reason}
+        write_text_atomically(folder / "efficiency.json", json.dumps(record) + "\n")
+        console.print(efficiency.in_words() if efficiency else f"efficiency not measured: {reason}")
+    return efficiency

@@ -6,6 +6,7 @@ Because the learning rate depends on the step alone, a resumed run needs no sche
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -13,11 +14,17 @@ from torch import nn
 _END_SHARE = 0.01
 
 
-def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over all parameters; biases and norms are not decayed."""
+def build_optimizer(
+    module: nn.Module, lr: float, weight_decay: float, anchored: Iterable[nn.Parameter] = ()
+) -> torch.optim.AdamW:
+    """AdamW over all parameters; biases and norms are not decayed.
+
+    Nor are ``anchored`` ones: a pull to zero would work against the pull to their start.
+    """
+    held = {id(p) for p in anchored}
     parameters = [p for p in module.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if p.ndim > 1]
-    plain = [p for p in parameters if p.ndim <= 1]
+    decayed = [p for p in parameters if p.ndim > 1 and id(p) not in held]
+    plain = [p for p in parameters if p.ndim <= 1 or id(p) in held]
     groups = [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0},

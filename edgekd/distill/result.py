@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekd.distill.efficiency import Efficiency
+
 
 @dataclass(frozen=True)
 class DistillResult:
-    """What a finished distillation leaves behind."""
+    """What a finished distillation leaves behind; ``efficiency`` is None after very short runs."""
 
     backbone: Path
     metrics: Path
@@ -18,6 +20,7 @@ class DistillResult:
     num_skipped: int
     num_duplicates: int
     images_per_second: float
+    efficiency: Efficiency | None
 
 
 class StoppedError(Exception):

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from edgekd.config import Config
 from edgekd.data.batches import Batch
 from edgekd.data.views import DecodedImages, center_view, stack_views
+from edgekd.distill.compilation import compiled
 from edgekd.distill.setup import DistillData, Models
 
 Targets = dict[int, torch.Tensor]
@@ -65,6 +66,8 @@ class LiveTargets:
     def __init__(self, config: Config, data: DistillData, models: Models, fabric: Fabric) -> None:
         self._config, self._data, self._models, self._fabric = config, data, models, fabric
         self._device = fabric.device
+        # Training batches only: they all have one shape, held-out ones would compile it anew.
+        self._teacher = compiled(models.teacher) if config.distill.compile else models.teacher
 
     @property
     def loader(self) -> Loader:
@@ -83,7 +86,7 @@ class LiveTargets:
     @torch.no_grad()
     def targets(self, batch: Batch, images: torch.Tensor) -> Targets:
         del batch
-        targets: Targets = self._models.space(self._models.teacher(images))
+        targets: Targets = self._models.space(self._teacher(images))
         return targets
 
     def heldout(self) -> Iterator[tuple[torch.Tensor, Targets]]:

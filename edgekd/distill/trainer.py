@@ -7,8 +7,7 @@ and ends in ``student_backbone.pt``, taken from the epoch with the best held-out
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,23 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from edgekd.config import Config, dump_config
-from edgekd.data.batches import Batch
 from edgekd.data.color import jitter_color
 from edgekd.distill import checkpoint as saved
-from edgekd.distill.devices import build_fabric, synchronize_batch_norm, world_of_environment
+from edgekd.distill.anchor import check_anchor
+from edgekd.distill.compilation import compiled, require_compiler
+from edgekd.distill.devices import (
+    asked_anywhere,
+    build_fabric,
+    explaining_lost_processes,
+    synchronize_batch_norm,
+    world_of_environment,
+)
+from edgekd.distill.efficiency import Pace
 from edgekd.distill.feature_cache.cached_targets import CachedTargets
-from edgekd.distill.finish import describe_run, write_best_backbone
+from edgekd.distill.finish import describe_run, measure_efficiency, write_best_backbone
 from edgekd.distill.interrupt import StopRequest
 from edgekd.distill.metrics_log import MetricsLog
+from edgekd.distill.objective import Objective
 from edgekd.distill.optimization import build_optimizer, learning_rate
 from edgekd.distill.probe import HeldOutProbe
 from edgekd.distill.progress import announce, distill_progress, epoch_line
@@ -37,9 +45,9 @@ from edgekd.distill.setup import (
     prepare_models,
 )
 from edgekd.distill.target_source import LiveTargets, TargetSource
-from edgekd.distill.targets import LEVEL_NAMES, meet_on_coarser_grid
+from edgekd.distill.targets import LEVEL_NAMES
+from edgekd.distill.taught_batches import TaughtBatch, TaughtBatches
 from edgekd.files import require_writable
-from edgekd.losses import WeightedLoss
 from edgekd.memory import keep_freed_memory
 from edgekd.precision import resolve_device, resolve_precision
 from edgekd_bench.errors import InputError
@@ -77,6 +85,7 @@ def run(
             f"{folder} already holds a distillation; continue it with --resume, replace it with "
             "--overwrite, or choose another name=…"
         )
+    check_anchor(config)
     world = world_of_environment()
     if not world.leads:
         console = Console(quiet=True)
@@ -86,7 +95,7 @@ def run(
         loop.restore(last)
     if world.leads:
         write_text_atomically(config.run_dir / "config.yaml", dump_config(config))
-    with loop.explaining_lost_processes():
+    with explaining_lost_processes(world, last):
         return loop.run()
 
 
@@ -105,22 +114,27 @@ class DistillLoop:
         if self.world.size > 1:
             synchronize_batch_norm(self.models.module.backbone, self.fabric.device)
         self.source = self._target_source()
-        optimizer = build_optimizer(self.models.module, self.options.lr, self.options.weight_decay)
-        self.module, self.optimizer = self.fabric.setup(self.models.module, optimizer)
-        self.loss = WeightedLoss(self.options.losses)
+        self.taught = TaughtBatches(self.source, self.fabric)
+        module = self.models.module
+        self.objective = Objective(self.options, self.models.pairs, module)
+        optimizer = build_optimizer(
+            module, self.options.lr, self.options.weight_decay, self.objective.anchored
+        )
+        if self.options.compile:
+            require_compiler(self.fabric.device)
+        self.module, self.optimizer = self.fabric.setup(
+            compiled(module) if self.options.compile else module, optimizer
+        )
         self.hash = config_hash(config, data, self.models.teacher.identity.sha256)
         self.learner = saved.Learner(
-            self.models.module.backbone,
-            self.models.module.projectors,
-            self.models.space,
-            optimizer,
+            module.backbone, module.projectors, self.models.space, optimizer
         )
         self.position = saved.Position()
         self.total_steps = self.options.epochs * self.source.loader.batches_per_epoch
         self.warmup_steps = round(self.options.warmup_share * self.total_steps)
         self.sums: dict[str, torch.Tensor] = {}
         self.num_seen = 0
-        self.rate, self.cosine = 0.0, 0.0
+        self.rate, self.cosine, self.pace = 0.0, 0.0, Pace()
         self.saved_at = time.monotonic()
         self.metadata = describe_run(config, data, self.models, self.precision, self.hash)
 
@@ -130,20 +144,6 @@ class DistillLoop:
         return CachedTargets(
             self.config, self.data, self.models, self.fabric, self.precision, self.console
         )
-
-    @contextmanager
-    def explaining_lost_processes(self) -> Iterator[None]:
-        """Say in one line that another process ended, where the transport says it in forty."""
-        try:
-            yield
-        except RuntimeError as error:
-            if self.world.size == 1:
-                raise
-            reason = " ".join(str(error).split())[:160]
-            raise InputError(
-                f"process {self.world.rank} of {self.world.size} lost another one ({reason}); "
-                f"{self.folder / 'last.pt'} is whole: start the same job again with --resume"
-            ) from error
 
     def restore(self, last: Path) -> None:
         """Continue from ``last.pt``."""
@@ -183,7 +183,8 @@ class DistillLoop:
     def _epoch(self, bar: Progress, task: TaskID, stop: StopRequest) -> None:
         self.sums, self.num_seen = {}, 0
         before = time.perf_counter()
-        for batch in self.source.loader.epoch(self.position.epoch, self.position.batch):
+        first_step = self.position.step
+        for batch in self.taught.epoch(self.position.epoch, self.position.batch):
             parts = self.step(batch)
             for name, value in parts.items():
                 self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
@@ -201,32 +202,23 @@ class DistillLoop:
             )
             if self.position.step == self.total_steps:
                 break
-            wanted = self._anyone_stops(stop)
+            wanted = asked_anywhere(stop.requested, self.fabric)
             if wanted:
                 self._save("last.pt")
                 raise StoppedError(self._stopped_message(wanted), wanted)
             if time.monotonic() - self.saved_at > 60 * self.options.checkpoint_minutes:
                 self._save("last.pt")
+        done = self.position.step - first_step
+        self.pace.add(self.num_seen, done, time.perf_counter() - before)
 
-    def _anyone_stops(self, stop: StopRequest) -> str | None:
-        """A signal that reached one process stops all of them after the same step."""
-        if self.world.size == 1:
-            return stop.requested
-        asked = torch.tensor(float(stop.requested is not None), device=self.fabric.device)
-        torch.distributed.all_reduce(asked)
-        return (stop.requested or "a signal to another process") if asked > 0 else None
-
-    def step(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def step(self, batch: TaughtBatch) -> dict[str, torch.Tensor]:
         """One optimiser step on a batch of views; returns the loss and its parts."""
-        images = batch.pixels.to(self.fabric.device, non_blocking=True).float().div_(255)
-        with self.fabric.autocast():
-            targets = self.source.targets(batch, images)
         seed = self.config.seed * 1_000_003 + self.position.step
         recoloured = jitter_color(
-            images, self.options.color_jitter, seed, self.world.rank, self.world.size
+            batch.images, self.options.color_jitter, seed, self.world.rank, self.world.size
         )
         projected = self.module(recoloured)
-        total, parts = self._loss(projected, targets)
+        total, parts = self.objective(projected, batch.targets)
         rate = learning_rate(
             self.position.step, self.total_steps, self.warmup_steps, self.options.lr
         )
@@ -237,21 +229,6 @@ class DistillLoop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {"loss": total.detach(), **parts}
-
-    def _loss(
-        self, projected: dict[int, torch.Tensor], targets: dict[int, torch.Tensor]
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        weights = self.options.levels.by_stride()
-        total = torch.zeros((), device=self.fabric.device)
-        parts: dict[str, torch.Tensor] = {}
-        for pair in self.models.pairs:
-            stride = pair.student_stride
-            value, terms = self.loss(
-                *meet_on_coarser_grid(projected[stride], targets[pair.teacher_stride])
-            )
-            total = total + weights[stride] * value
-            parts.update({f"loss/{LEVEL_NAMES[stride]}/{n}": t for n, t in terms.items()})
-        return total / sum(weights.values()), parts
 
     def _end_epoch(self, probe: HeldOutProbe, log: MetricsLog | None) -> None:
         self.position.epoch += 1
@@ -299,6 +276,10 @@ class DistillLoop:
                 f"held-out cosine {self.position.best_cosine:.3f}"
             )
         self.fabric.barrier()
+        # Last of all and after everything was saved, for the student goes on learning meanwhile.
+        efficiency = measure_efficiency(
+            self.folder, self.pace, self.taught, self.step, self.fabric, self.console
+        )
         return DistillResult(
             backbone=path,
             metrics=self.folder / "metrics.jsonl",
@@ -308,6 +289,7 @@ class DistillLoop:
             num_skipped=len(self.data.manifest.skipped),
             num_duplicates=self.data.manifest.num_duplicates,
             images_per_second=self.rate,
+            efficiency=efficiency,
         )
 
     def _save(self, name: str) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+import edgekd
 from edgekd.config import Config, load_config
 
 
@@ -105,3 +109,23 @@ def make_config(tmp_path: Path, image_folder: Path) -> MakeConfig:
         return load_config(file, overrides)
 
     return make
+
+
+def run_until(config: Config, steps: int) -> None:
+    """Distil, and send SIGTERM to this process once ``steps`` optimiser steps are done."""
+    from edgekd.distill import trainer
+
+    original, count = trainer.DistillLoop.step, 0
+
+    def counted(self: trainer.DistillLoop, batch: trainer.TaughtBatch) -> dict[str, Any]:
+        nonlocal count
+        count += 1
+        if count == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch)
+
+    trainer.DistillLoop.step = counted  # type: ignore[method-assign]
+    try:
+        edgekd.distill.run(config, resume=True)
+    finally:
+        trainer.DistillLoop.step = original  # type: ignore[method-assign]

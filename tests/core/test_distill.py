@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from core.conftest import MakeConfig
+from core.conftest import MakeConfig, run_until
 
 import edgekd
-from edgekd.data.batches import Batch
 from edgekd.distill import StoppedError
 from edgekd.distill.checkpoint import BACKBONE_FORMAT, tensors_hash
 from edgekd.distill.interrupt import StopRequest
@@ -75,32 +74,12 @@ def test_a_stopped_and_resumed_run_ends_bit_identical(make_config: MakeConfig) -
     config = make_config("name=parts", "distill.epochs=3")
     for stop_after in (2, 3):
         with pytest.raises(StoppedError, match="continue with --resume"):
-            _run_until(config, stop_after)
+            run_until(config, stop_after)
     resumed = edgekd.distill.run(config, resume=True)
     assert same(tensors_of(whole.backbone), tensors_of(resumed.backbone))
     keys = ("epoch", "heldout_cosine", "lr")
     whole_lines, lines = read_metrics(whole.metrics), read_metrics(resumed.metrics)
     assert [[x[k] for k in keys] for x in whole_lines] == [[x[k] for k in keys] for x in lines]
-
-
-def _run_until(config: edgekd.config.Config, steps: int) -> None:  # type: ignore[name-defined]
-    """Send SIGTERM to this process once ``steps`` optimiser steps are done."""
-    from edgekd.distill import trainer
-
-    original, count = trainer.DistillLoop.step, 0
-
-    def counted(self: trainer.DistillLoop, batch: Batch) -> dict[str, torch.Tensor]:
-        nonlocal count
-        count += 1
-        if count == steps:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, batch)
-
-    trainer.DistillLoop.step = counted  # type: ignore[method-assign]
-    try:
-        edgekd.distill.run(config, resume=True)
-    finally:
-        trainer.DistillLoop.step = original  # type: ignore[method-assign]
 
 
 def test_an_earlier_run_is_not_overwritten_by_accident(make_config: MakeConfig) -> None:
