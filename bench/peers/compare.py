@@ -1,7 +1,7 @@
 """What edgekd and its peers report for one and the same detector, and where they mislead.
 
-    python bench/peers/compare.py DETECTOR.pt DATA.yaml --out bench/results/cpu --page docs/peers.md
-    python bench/peers/compare.py --out bench/results/cpu --page docs/peers.md
+    python bench/peers/compare.py DETECTOR.pt DATA.yaml --page docs/peers.md
+    python bench/peers/compare.py --page docs/peers.md
 
 Every tool is a black box in a fresh process on files of its own (`peer_case`). All run in rounds,
 in an order drawn anew each round; then single questions are put to them (`peer_probes`), and each
@@ -40,6 +40,7 @@ from edgekd_bench.state_monitor import StateMonitor
 from edgekd_export.weights import read_checkpoint
 
 FILE_NAME = "peers.json"
+RESULTS = Path("bench/results/cpu-2core")
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def describe_tool(tool: Tool, reports: Sequence[Report]) -> dict[str, Any]:
         "median_ms": float(np.median(numbers)),
         "lowest_ms": min(numbers),
         "highest_ms": max(numbers),
-        "names_file_by_hash": all(report.hashes for report in reports),
+        "names_file_by_hash": all(report.names_file for report in reports),
         "seconds": float(np.median([report.seconds for report in reports])),
         "runs": [report.figures for report in reports],
     }
@@ -153,7 +154,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("weights", type=Path, nargs="?", help="a trained detector, .pt")
     add("data", type=Path, nargs="?", help="its data.yaml; the val split is used")
-    add("--out", type=Path, required=True, help=f"folder of {FILE_NAME}")
+    add("--out", type=Path, default=RESULTS, help=f"folder of {FILE_NAME}; default: {RESULTS}")
     add("--page", type=Path, help="Markdown page whose tables are to be written")
     add("--rounds", type=int, default=5, help="undisturbed runs of each tool")
     add("--probe-rounds", type=int, default=2, help="runs of each timed question")

@@ -102,12 +102,13 @@ def write_data_yaml(
 def _label_lines(image: LabelledImage) -> str:
     """``class x y w h`` per box, as shares of the image."""
     size = np.array([image.width, image.height], np.float64)
-    centres = (image.boxes[:, :2] + image.boxes[:, 2:]) / 2 / size  # (N, 2)
-    sides = (image.boxes[:, 2:] - image.boxes[:, :2]) / size
+    boxes = image.boxes[~image.crowd]  # YOLO's form has no crowds
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 / size  # (N, 2)
+    sides = (boxes[:, 2:] - boxes[:, :2]) / size
     lines = [
         f"{class_id} {x:.6f} {y:.6f} {w:.6f} {h:.6f}"
         for class_id, (x, y), (w, h) in zip(
-            image.class_ids.tolist(), centres.tolist(), sides.tolist(), strict=True
+            image.class_ids[~image.crowd].tolist(), centres.tolist(), sides.tolist(), strict=True
         )
     ]
     return "\n".join(lines) + "\n"

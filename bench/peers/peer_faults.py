@@ -121,7 +121,9 @@ def tail(evidence: Evidence, peer: str) -> Fault:
     p90, p99 = evidence.median(EDGEKD, "p90, ms"), evidence.median(EDGEKD, "p99, ms")
     return Fault(
         peer,
-        "one number, no percentile",
+        "a mean, no percentile"
+        if peer != LIGHTLY
+        else "mean, median, min, max, std; no percentile",
         "share of edgekd's timed calls that took longer; its p90 against the number",
         f"{number:.2f} ms",
         f"{share:.0%} of calls longer; p90 {p90:.2f}, p99 {p99:.2f} ms",
@@ -262,7 +264,8 @@ def _exit_codes(evidence: Evidence, probe: str, test: str, claim: str) -> Fault:
     (theirs,) = evidence.probes[f"Ultralytics, {probe}"]
     (ours,) = evidence.probes[f"edgekd, {probe}"]
     row = theirs.answer["rows"][0] if theirs.answer else {}
-    cells = ", ".join(f"{key} {value}" for key, value in row.items() if key.strip())
+    shown = [key for key in row if key.startswith(("Status", "metrics"))]
+    cells = ", ".join(f"{key} {row[key]}" for key in shown)
     said = f"exit {theirs.exit_code}: {cells or last_words(theirs)}"
     return Fault(
         BENCHMARK,

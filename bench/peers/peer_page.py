@@ -40,20 +40,14 @@ def tables(record: Mapping[str, Any]) -> str:
 def _conditions(record: Mapping[str, Any]) -> str:
     environment, data = record["environment"], record["data"]
     versions = ", ".join(f"{name} {text}" for name, text in record["versions"].items())
-    machine = "not flagged" if not record["flags"] else "; ".join(record["flags"])
+    machine = "nothing was flagged" if not record["flags"] else "; ".join(record["flags"])
     again = record["edgekd_repeatability"]
-    return "\n".join(
-        [
-            f"Device: {environment['device_name']}, {environment['cpu_cores_usable']} cores; fp32, "
-            f"batch 1, {record['image_size']} px; {data['num_images']} images of `{data['name']}`; "
-            f"{record['rounds']} rounds; {record['seconds']:.0f} s in all. The machine: {machine}. "
-            f"{versions}.",
-            "",
-            f"edgekd's 95 % interval of p50 held the median of its runs in {again['held']} of "
-            f"{again['runs']} runs.",
-            "",
-            f"    {' '.join(record['command'])}",
-        ]
+    return (
+        f"Device: {environment['device_name']}, {environment['cpu_cores_usable']} cores; fp32, "
+        f"batch 1, {record['image_size']} px; {data['num_images']} images of `{data['name']}`; "
+        f"{record['rounds']} rounds; {record['seconds']:.0f} s in all; {versions}. "
+        f"The machine meanwhile: {machine}. edgekd's 95 % interval of p50 held the median of its "
+        f"runs in {again['held']} of {again['runs']} runs. Command: `{' '.join(record['command'])}`"
     )
 
 

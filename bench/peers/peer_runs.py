@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from edgekd_bench.manifest import sha256_of
 Disturb = Callable[[Case], AbstractContextManager[Mapping[str, str]]]
 
 _PATIENCE_S = 600
+# As it is before any library is loaded here: some leave variables behind that change a tool.
+_ENVIRONMENT = dict(os.environ)
 _HASH = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{40}\b|\b[0-9a-f]{32}\b")
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PROGRESS = re.compile(r"it/s|s/it|━|\d+%\|")
@@ -45,6 +47,7 @@ class Report:
     figures: Figures = field(default_factory=dict)
     remarks: tuple[str, ...] = ()  # lines of words, numbers replaced by '#'
     hashes: frozenset[str] = frozenset()
+    names_file: bool = False  # the SHA-256 of the file is in what it printed
     onnx_replaced: bool = False  # detector.onnx has other bytes than before the run
 
 
@@ -59,25 +62,21 @@ class Workbench:
     def run(self, tool: Tool, disturb: Disturb = lambda _: nullcontext({})) -> Report:
         """Run a tool to its end, whatever that is."""
         self._count += 1
-        folder = self._folder / f"run{self._count}"
+        folder = self._folder / f"run{self._count:03d}"
         case = Case(self._files.copy_into(folder), self._data, self._image_size)
-        before = sha256_of(case.files.onnx)
+        given = {sha256_of(path) for path in (case.files.weights, case.files.onnx)}
         try:
             with disturb(case) as environment:
                 done, seconds = _call(tool, case, environment)
-            replaced = sha256_of(case.files.onnx) != before
-            return read_report(tool, done, seconds, onnx_replaced=replaced)
+            report = read_report(tool, done, seconds)
+            replaced = sha256_of(case.files.onnx) not in given
+            named = bool(report.hashes & given)
+            return replace(report, names_file=named, onnx_replaced=replaced)
         finally:
             shutil.rmtree(folder)
 
 
-def read_report(
-    tool: Tool,
-    done: subprocess.CompletedProcess[str],
-    seconds: float,
-    *,
-    onnx_replaced: bool = False,
-) -> Report:
+def read_report(tool: Tool, done: subprocess.CompletedProcess[str], seconds: float) -> Report:
     """Read what a finished tool printed."""
     text = f"{done.stdout}\n{done.stderr}"
     answer = last_json(done.stdout) if done.returncode == 0 else None
@@ -91,7 +90,6 @@ def read_report(
         figures={} if answer is None else tool.figures(answer, text),
         remarks=tuple(remarks_of(printed) + remarks_of("\n".join(said))),
         hashes=frozenset(_HASH.findall(text)),
-        onnx_replaced=onnx_replaced,
     )
 
 
@@ -131,13 +129,15 @@ def _call(
         "YOLO_CONFIG_DIR": str(case.folder / "settings"),
         "YOLO_OFFLINE": "true",
         "YOLO_AUTOINSTALL": "false",
+        "YOLO_VERBOSE": "true",  # its default
+        "COLUMNS": "200",  # so that no line is broken where a path happens to end
     }
     started = time.monotonic()
     try:
         done = subprocess.run(
             tool.command(case),
             cwd=case.folder,
-            env={**os.environ, **own, **tool.environment, **environment},
+            env={**_ENVIRONMENT, **own, **tool.environment, **environment},
             capture_output=True,
             text=True,
             errors="replace",
@@ -145,7 +145,16 @@ def _call(
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(f"{tool.name} was not done after {_PATIENCE_S} s; give less") from error
-    return done, time.monotonic() - started
+    seconds = time.monotonic() - started
+    done.stdout, done.stderr = (_without_folders(text, case) for text in (done.stdout, done.stderr))
+    return done, seconds
+
+
+def _without_folders(text: str, case: Case) -> str:
+    """Records travel, and no two runs have the same folder."""
+    for folder in (case.folder, case.data.parent):
+        text = text.replace(f"{folder}/", "")
+    return text
 
 
 def _without_json(stdout: str) -> str:

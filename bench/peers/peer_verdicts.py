@@ -19,7 +19,7 @@ Outcome = Literal["notices", "shows", "silent", "unmoved"]
 
 MOVED = 0.10  # beyond the undisturbed runs, as a share of the number
 GAVE_AWAY = 2.0  # a further figure is this many times what it was at most
-_SHOWN = 160  # characters of a remark or an error
+_SHOWN = 200  # characters of a remark or an error
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,14 @@ def observe(
     lowest, median, highest = min(known), float(np.median(known)), max(known)
     number = disturbed.figures.get(MS)
     change = None if number is None else number / median - 1
-    outcome, evidence = _notices(usual, disturbed) or _shows(tool, usual, disturbed) or (None, "")
-    if outcome is None:
+    said, shown = _said(usual, disturbed), _shown(tool, usual, disturbed)
+    outcome: Outcome
+    if said or shown:
+        outcome = "notices" if said else "shows"
+    else:
         moved = number is not None and moved_out(number, lowest, highest)
         outcome = "silent" if moved or other_file else "unmoved"
+    evidence = "; ".join([*said, *shown])[:_SHOWN]
     return Observation(outcome, evidence, (lowest, median, highest), number, change)
 
 
@@ -65,30 +69,31 @@ def moved_out(number: float, lowest: float, highest: float) -> bool:
     return number > highest * (1 + MOVED) or number < lowest * (1 - MOVED)
 
 
-def _notices(usual: Sequence[Report], disturbed: Report) -> tuple[Outcome, str] | None:
+def _said(usual: Sequence[Report], disturbed: Report) -> list[str]:
+    """An error, remarks that are not usual, another hash."""
     if disturbed.exit_code:
-        return "notices", f"exit {disturbed.exit_code}: {last_words(disturbed)}"
-    remarks = new_remarks(usual, disturbed)
-    if remarks:
-        return "notices", "; ".join(remarks)[:_SHOWN]
-    seen = [report.hashes for report in usual]
-    if disturbed.hashes and not any(disturbed.hashes & hashes for hashes in seen):
-        return "notices", "names another SHA-256"
-    return None
+        return [f"exit {disturbed.exit_code}: {last_words(disturbed)}"]
+    said = new_remarks(usual, disturbed)
+    always = frozenset.intersection(*(report.hashes for report in usual))
+    if disturbed.hashes and not always <= disturbed.hashes:
+        said.append("names another SHA-256")
+    return said
 
 
-def _shows(tool: Tool, usual: Sequence[Report], disturbed: Report) -> tuple[Outcome, str] | None:
+def _shown(tool: Tool, usual: Sequence[Report], disturbed: Report) -> list[str]:
+    """Figures beside its number that give it away."""
     found = []
     for name, value in disturbed.figures.items():
         known = [report.figures[name] for report in usual if name in report.figures]
         if name == MS or name in tool.follows or not known:
             continue
+        middle = float(np.median(known))
         if name in tool.exact:
             if all(value != each for each in known):
-                found.append(f"{name} {float(np.median(known)):.4g} → {value:.4g}")
+                found.append(f"{name} {middle:.4g} → {value:.4g}")
         elif value > max(known) * GAVE_AWAY:
-            found.append(f"{name} {float(np.median(known)):.1f} → {value:.1f}")
-    return ("shows", "; ".join(found)) if found else None
+            found.append(f"{name} {middle:.1f} → {value:.1f}")
+    return found
 
 
 def last_words(report: Report) -> str:

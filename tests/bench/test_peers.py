@@ -131,7 +131,11 @@ def test_an_error_an_unusual_remark_and_another_hash_are_noticing(peers: SimpleN
     assert outcomes["usual"] == ("unmoved", "")
     assert outcomes["remark"] == ("notices", "WARNING the machine is busy")
     assert outcomes["error"] == ("notices", "exit 2: error: another file took its place")
-    bare = [_finished(json.dumps({"sha": digit * 64, "milliseconds": 9.0})) for digit in "ab"]
+    data = "d" * 64  # the set's hash is the same in both
+    bare = [
+        _finished(json.dumps({"sha": digit * 64, "data": data, "milliseconds": 9.0}))
+        for digit in "ab"
+    ]
     loop = peers.peer_tools.all_tools(peers.peer_tools.Effort(), None)[3]
     first, other = (peers.peer_runs.read_report(loop, done, 1.0) for done in bare)
     found = peers.peer_verdicts.observe(loop, [first], other, other_file=True)
@@ -159,17 +163,9 @@ def test_frames_per_second_are_held_against_end_to_end(peers: SimpleNamespace) -
 
 
 def test_a_neighbour_burns_cpu_and_is_gone_afterwards(peers: SimpleNamespace) -> None:
-    def children() -> set[int]:
-        listed = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True
-        )
-        return {int(pid) for pid in listed.stdout.split()}
-
-    before = children()
     with peers.disturbances.cpu_bursts() as environment:
         assert environment == {}
-        burners = [pid for pid in children() - before if _command(pid).find("cpu_bursts.py") >= 0]
-        (burner,) = burners
+        (burner,) = (pid for pid in _children() if "cpu_bursts.py" in _command(pid))
         start = _cpu_seconds(burner)
         deadline = time.monotonic() + 20
         while _cpu_seconds(burner) - start < 0.2 and time.monotonic() < deadline:
@@ -178,14 +174,25 @@ def test_a_neighbour_burns_cpu_and_is_gone_afterwards(peers: SimpleNamespace) ->
     assert not Path(f"/proc/{burner}").exists()
 
 
+def _children() -> list[int]:
+    found = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return [pid for pid in found if _stat(pid)[1:2] == [str(os.getpid())]]
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and so on, as in proc(5); empty where the process has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
 def _command(pid: int) -> str:
-    path = Path(f"/proc/{pid}/cmdline")
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
 
 
 def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+    return int(_stat(pid)[11]) / os.sysconf("SC_CLK_TCK")
 
 
 def test_only_the_first_run_of_a_session_is_slow(
