@@ -18,6 +18,7 @@ _STAGES = {
     "bench": "edgekd_bench",
     "report": "edgekd_bench.report",
     "pipeline": "edgekd.pipeline",
+    "study": "edgekd.study",
     "suggest": "edgekd.suggest",
     "doctor": "edgekd.doctor",
 }

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgekd_bench.manifest import TeacherIdentity
 from edgekd_bench.record import Interval
 
 Advice = Literal["distil", "do not distil", "not enough evidence"]
@@ -48,6 +49,15 @@ class StudyVerdict(BaseModel):
     text: str
 
 
+class StudyBackbone(BaseModel):
+    """The weights that an init begins with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    sha256: str
+    source: str = Field(description="the kind of file they were read from")
+    teacher: TeacherIdentity | None = None
+
+
 class StudyRecord(BaseModel):
     """The whole of ``study/results.json``."""
 
@@ -55,10 +65,12 @@ class StudyRecord(BaseModel):
     schema_version: Literal[1] = 1
     data: dict[str, Any]
     recipe: dict[str, Any]
-    backbones: dict[str, str] = Field(description="init → SHA-256 of the weights it begins with")
+    backbones: dict[str, StudyBackbone]
     cells: list[StudyCell]
     comparisons: list[StudyComparison]
     verdicts: list[StudyVerdict]
     versions: dict[str, str]
     environment: dict[str, Any]
-    config: dict[str, Any]
+    config: dict[str, Any] = Field(
+        description="options of the trainings, and of the distillation where the study did it"
+    )

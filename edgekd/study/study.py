@@ -15,13 +15,13 @@ from edgekd.run_stages import RunStages
 from edgekd.study.cells import Trained, score_of, train_cells
 from edgekd.study.plan import Cell, Fraction, cells_of, fractions_of
 from edgekd.study.plot import draw
-from edgekd.study.record import StudyCell, StudyRecord
+from edgekd.study.record import StudyBackbone, StudyCell, StudyRecord
 from edgekd.study.verdict import advise, compare_all
 from edgekd_bench.coco_score import Score
 from edgekd_bench.detection_data import DetectionSet, load_detection_set
 from edgekd_bench.device_state import describe_environment
 from edgekd_bench.errors import InputError
-from edgekd_bench.manifest import library_versions, sha256_of, short_name, write_text_atomically
+from edgekd_bench.manifest import library_versions, short_name, write_text_atomically
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _record(
             "evaluation": "the last epoch, in PyTorch fp32, with the deployed pre- and "
             "postprocessing",
         },
-        backbones={name: sha256_of(path) for name, path in backbones.items()},
+        backbones={name: _origin(path) for name, path in backbones.items()},
         cells=[_cell(config, *one) for one in done],
         comparisons=comparisons,
         verdicts=[advise(init, comparisons, len(val_set.images), worthwhile) for init in backbones],
@@ -147,9 +147,18 @@ def _cell(config: Config, cell: Cell, trained: Trained, score: Score) -> StudyCe
     )
 
 
+def _origin(path: Path) -> StudyBackbone:
+    from edgekd.train.handover import read_backbone_weights
+
+    weights = read_backbone_weights(path)
+    return StudyBackbone(sha256=weights.sha256, source=weights.source, teacher=weights.teacher)
+
+
 def _public(config: Config) -> dict[str, object]:
     """The options without the layout of somebody's disk."""
-    sections = config.model_dump(mode="json", include={"teacher", "distill", "train", "seed"})
+    own = None in config.study.inits.values()
+    wanted = {"train", "teacher", "distill", "seed"} if own else {"train"}
+    sections = config.model_dump(mode="json", include=wanted)
     for section, key in (("teacher", "weights"), ("distill", "cache")):
-        sections[section].pop(key, None)
+        sections.get(section, {}).pop(key, None)
     return sections

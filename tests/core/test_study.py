@@ -158,6 +158,7 @@ def test_a_study_from_end_to_end_and_again(make_config: MakeConfig, labelled_set
     assert len({c.sha256 for c in cells}) == 4
     assert all((options.run_dir / c.detector).is_file() for c in cells)
     assert result.record.verdicts[0].advice == "not enough evidence"
+    assert result.record.config["distill"]["epochs"] == options.distill.epochs
     assert result.plot.read_bytes().startswith(b"\x89PNG")
     assert str(options.run_dir) not in result.results.read_text()
 
@@ -188,6 +189,8 @@ def test_a_foreign_backbone_is_an_init_without_distilling(
     )
     result = study.run(options)
     assert [c.init for c in result.record.cells] == [BASELINE, "theirs"]
+    assert result.record.backbones["theirs"].source == "edgekd"
+    assert "distill" not in result.record.config  # somebody else's recipe is not known
     assert not (options.run_dir / "distill").exists()
 
 
