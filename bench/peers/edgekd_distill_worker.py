@@ -63,8 +63,10 @@ def measure(task: dict[str, Any], folder: Path) -> dict[str, Any]:
         loop.source.prepare(resumed=False)
     seconds = time.perf_counter() - started
     num_train, num_heldout = len(data.decoded) - len(data.heldout), len(data.heldout)
-    # The target space is fitted on one view of each; held-out images pass for the fidelity too.
-    passes = num_train * task["views"] + len(statistics_images(config, data)) + 2 * num_heldout
+    # Fitting the target space and then the number format takes one view of each image twice;
+    # held-out images pass once for the fidelity and once to be kept.
+    fitting = 2 * len(statistics_images(config, data))
+    passes = num_train * task["views"] + fitting + 2 * num_heldout
     return {
         "filling_images_per_second": passes / seconds,
         "teacher_passes": passes,

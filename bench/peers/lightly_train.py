@@ -11,9 +11,9 @@ after a warm-up, edgekd's while it fills the cache and in the loop afterwards. A
 calculated, linearly, for both:
 
     LightlyTrain   images x epochs / rate
-    edgekd         (images x views + 256) / filling rate + images x epochs / loop rate
+    edgekd         (images x views + 512) / filling rate + images x epochs / loop rate
 
-with 256 images for fitting the target space. The JSON record is printed last.
+with 512 passes of the teacher for fitting the target space. The JSON record is printed last.
 
     python bench/peers/lightly_train.py --images photos/images --out bench/results/cpu-2core
 """
@@ -39,7 +39,7 @@ TEACHERS = {  # name → LightlyTrain's, timm's
     "vit_base_patch16": ("dinov3/vitb16-notpretrained", "vit_base_patch16_dinov3"),
 }
 REQUIREMENT = "lightly-train[ultralytics,timm]==0.18.0"
-SPACE_IMAGES = 256  # Config().distill.standardize_images
+FITTING_PASSES = 512  # Config().distill.standardize_images, twice
 BARS = {"vit_small_patch16": 4.0, "vit_base_patch16": 10.0}
 
 
@@ -133,7 +133,7 @@ def whole_job(rates: dict[str, float], views: int, options: argparse.Namespace) 
         rates[name] for name in ("lightly_train", "edgekd_filling", "edgekd_loop")
     )
     total = options.job_images * options.job_epochs
-    fill_seconds = (options.job_images * views + SPACE_IMAGES) / filling
+    fill_seconds = (options.job_images * views + FITTING_PASSES) / filling
     seconds = fill_seconds + total / loop
     return {
         "views": views,
@@ -190,9 +190,9 @@ def main() -> None:
         ("size", 224),
         ("batch", 16),
         ("warmup", 2),
-        ("peer-steps", 6),
+        ("peer-steps", 5),
         ("steps", 30),
-        ("fill-images", 64),
+        ("fill-images", 48),
         ("rounds", 3),
         ("job-images", 1000),
         ("job-epochs", 50),
