@@ -202,18 +202,20 @@ def test_the_mistake_is_named(precision: Precision, subjects: Subjects) -> None:
     assert late.looks_like == ""  # none of the mistakes the gate knows
 
 
-@pytest.mark.parametrize(("family", "most"), [(RAW, 4), (ROWS, 4)])
-def test_few_mistakes_are_smaller_than_int8_rounding(
-    family: str, most: int, subjects: Subjects
-) -> None:
-    """So that the exception in `Subject.stops` remains one."""
+@pytest.mark.parametrize("family", [RAW, ROWS])
+def test_few_mistakes_are_smaller_than_int8_rounding(family: str, subjects: Subjects) -> None:
+    """So that the exception in `Subject.stops` remains one.
+
+    Which ones are depends on the detector, and so on the processor that trained it: four with
+    AVX-512, five without.
+    """
     subject = subjects(family, "int8")
     mistakes = {**FED, **(read_raw(SIDE) if family == RAW else READ_ROWS)}
     hidden = []
     for name, corruption in mistakes.items():
         mistake, rounding = subject.mistake_and_rounding(corruption)
         hidden += [name] if mistake < rounding else []
-    assert len(hidden) <= most, hidden
+    assert len(hidden) <= len(mistakes) / 6, hidden
 
 
 def test_without_looking_into_the_file_int8_hides_a_lost_filter(
