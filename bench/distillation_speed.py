@@ -100,6 +100,7 @@ def edgekd_rate(options: argparse.Namespace) -> float:
     from rich.console import Console
 
     from edgekd.config import Config, DistillConfig, UnlabeledConfig
+    from edgekd.data.batches import endless
     from edgekd.distill.setup import prepare_data
     from edgekd.distill.trainer import DistillLoop
     from edgekd.memory import keep_freed_memory
@@ -118,12 +119,9 @@ def edgekd_rate(options: argparse.Namespace) -> float:
             loop.source.prepare(resumed=False)
 
         def steps() -> Iterator[int]:
-            epoch = 0
-            while True:
-                for batch in loop.taught.epoch(epoch):
-                    loop.step(batch)
-                    yield len(batch)
-                epoch += 1
+            for batch in endless(loop.taught.epoch):
+                loop.step(batch)
+                yield len(batch)
 
         return timed(steps(), options)
 

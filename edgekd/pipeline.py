@@ -1,7 +1,7 @@
 """``edgekd run``: distil, train baseline and distilled, export, benchmark, report.
 
-Stages hand files to each other and never call each other; this is the only place that knows their
-order. Each is skipped when it is done and its inputs are unchanged, so a run that was stopped
+Stages hand files to each other and never call each other; this is where the order of a run is
+known. Each is skipped when it is done and its inputs are unchanged, so a run that was stopped
 anywhere goes on where it was.
 """
 
@@ -41,12 +41,7 @@ def run(config: Config, *, console: Console | None = None) -> RunResult:
         StoppedError: stopped by the user; start it again to go on.
     """
     console = console or Console(quiet=True)
-    require_writable(config.run_dir)
-    config = with_built_in_data(config, console)
-    if config.data is None:
-        raise InputError("no labelled data: give data=FILE (a data.yaml or a coco.yaml)")
-    write_text_atomically(config.run_dir / "config.yaml", dump_config(config))
-    refuse_early(config)
+    config = prepare(config, console)
     stages = RunStages(config, console)
     backbone = stages.distill()
     exported = []
@@ -62,7 +57,25 @@ def run(config: Config, *, console: Console | None = None) -> RunResult:
     return RunResult(config.run_dir / "results.json", page.path, backbone, record)
 
 
-def refuse_early(config: Config) -> None:
+def prepare(config: Config, console: Console) -> Config:
+    """Check what can be checked before hours of work, and write down the resolved options.
+
+    Returns:
+        The configuration with its labelled data.
+
+    Raises:
+        InputError: the run folder cannot be written, no labelled data, or a bad train argument.
+    """
+    require_writable(config.run_dir)
+    config = with_built_in_data(config, console)
+    if config.data is None:
+        raise InputError("no labelled data: give data=FILE (a data.yaml or a coco.yaml)")
+    write_text_atomically(config.run_dir / "config.yaml", dump_config(config))
+    _refuse_early(config)
+    return config
+
+
+def _refuse_early(config: Config) -> None:
     """What only the training would notice: hours of distillation should not come before it."""
     prepare_ultralytics((config.run_dir / "ultralytics").resolve())
     from edgekd.train.ultralytics_arguments import check_passthrough

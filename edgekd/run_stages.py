@@ -6,6 +6,7 @@ a stage whose inputs are unchanged and whose files are all there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -14,9 +15,29 @@ import edgekd_export
 from edgekd.bench_process import bench_in_fresh_process
 from edgekd.config import Config, section_hash
 from edgekd.stages import Stamps
-from edgekd_bench.detection_data import load_detection_set
+from edgekd_bench.detection_data import DetectionSet, load_detection_set
 from edgekd_bench.manifest import library_versions, sha256_of
 from edgekd_bench.record import BenchRecord, read_record
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Both splits of the labelled set, and their content hashes: each image is read for those."""
+
+    train: DetectionSet
+    val: DetectionSet
+    train_hash: str
+    val_hash: str
+
+    @classmethod
+    def read(cls, data: Path) -> LabelledData:
+        """Read and hash the set.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        train, val = load_detection_set(data, "train"), load_detection_set(data, "val")
+        return cls(train, val, train.content_hash(), val.content_hash())
 
 
 class RunStages:
@@ -25,17 +46,18 @@ class RunStages:
     Args:
         config: the resolved options; ``data`` is given.
         console: where progress goes.
+        data: ``config.data``, where it was read already.
 
     Raises:
         InputError: the labelled data cannot be read.
     """
 
-    def __init__(self, config: Config, console: Console) -> None:
+    def __init__(self, config: Config, console: Console, data: LabelledData | None = None) -> None:
         self.config, self.console = config, console
         self.stamps = Stamps(config.run_dir)
         assert config.data is not None
-        self.train_hash = load_detection_set(config.data, "train").content_hash()
-        self.val_hash = load_detection_set(config.data, "val").content_hash()
+        data = data or LabelledData.read(config.data)
+        self.train_hash, self.val_hash = data.train_hash, data.val_hash
         self.versions = str(library_versions("torch", "ultralytics", "timm", "onnxruntime"))
 
     def distill(self) -> Path:

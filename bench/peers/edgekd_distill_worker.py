@@ -23,6 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from edgekd.config import Config
+from edgekd.data.batches import endless
 from edgekd.distill.setup import prepare_data
 from edgekd.distill.target_source import statistics_images
 from edgekd.distill.trainer import DistillLoop
@@ -86,12 +87,9 @@ def _loop_rate(loop: DistillLoop, warmup: int, steps: int) -> float:
 
 
 def _steps(loop: DistillLoop) -> Iterator[int]:
-    epoch = 0
-    while True:
-        for batch in loop.taught.epoch(epoch):
-            loop.step(batch)
-            yield len(batch)
-        epoch += 1
+    for batch in endless(loop.taught.epoch):
+        loop.step(batch)
+        yield len(batch)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import TypeVar
 
 import torch
@@ -60,6 +60,12 @@ class Batch:
         """A copy in page-locked memory, from where a GPU fetches it without stopping anybody."""
         features = None if self.features is None else self.features.pin_memory()
         return Batch(self.pixels.pin_memory(), features)
+
+
+def endless(epoch: Callable[[int], Iterator[Item]]) -> Generator[Item, None, None]:
+    """The items of epoch 0, 1, 2, … without end."""
+    for number in count():
+        yield from epoch(number)
 
 
 def in_background(

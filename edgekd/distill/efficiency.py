@@ -10,7 +10,7 @@ cores, so the bound is one after the other.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from edgekd.data.batches import Batch
-from edgekd.distill.target_source import Loader
+from edgekd.data.batches import Batch, endless
 from edgekd.distill.taught_batches import TaughtBatch, TaughtBatches
 
 _LEAST_STEPS = 20
@@ -165,7 +164,7 @@ def time_stages(
         num_batches: timed for each stage, the same in all processes.
         fabric: device and processes.
     """
-    with closing(_endless(taught.loader)) as batches:
+    with closing(endless(taught.loader.epoch)) as batches:
         # Not warmed up: the loader would work ahead meanwhile, and the clock would miss that.
         data = _rate(lambda: next(batches), num_batches, fabric, num_warmup=0)
         batch = next(batches)
@@ -178,13 +177,6 @@ def time_stages(
         return ready
 
     return StageRates(data, teacher, _rate(step, num_batches, fabric))
-
-
-def _endless(loader: Loader) -> Generator[Batch, None, None]:
-    epoch = 0
-    while True:
-        yield from loader.epoch(epoch)
-        epoch += 1
 
 
 def _rate(

@@ -17,11 +17,10 @@ import numpy as np
 from rich.console import Console
 
 from edgekd.config import section_hash
-from edgekd.run_stages import RunStages
+from edgekd.run_stages import LabelledData, RunStages
 from edgekd.study.plan import Cell
 from edgekd_bench.accuracy import evaluate
 from edgekd_bench.coco_score import Score, score_detections
-from edgekd_bench.detection_data import load_detection_set
 from edgekd_bench.detections import Detections
 from edgekd_bench.manifest import sha256_of, write_bytes_atomically
 from edgekd_bench.runner import RunnerOptions, open_runner
@@ -37,7 +36,7 @@ class Trained:
 
 
 def train_cells(
-    cells: Sequence[Cell], jobs: int, console: Console
+    cells: Sequence[Cell], data: LabelledData, jobs: int, console: Console
 ) -> Iterator[tuple[Cell, Trained]]:
     """Each cell with its files, as they are finished.
 
@@ -48,10 +47,10 @@ def train_cells(
     """
     if jobs == 1:
         for cell in cells:
-            yield cell, train_cell(cell, console)
+            yield cell, train_cell(cell, data, console)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(train_cell, cell): cell for cell in cells}
+        waiting = {pool.submit(train_cell, cell, data): cell for cell in cells}
         try:
             for finished in as_completed(waiting):
                 yield waiting[finished], finished.result()
@@ -60,9 +59,9 @@ def train_cells(
             raise
 
 
-def train_cell(cell: Cell, console: Console | None = None) -> Trained:
+def train_cell(cell: Cell, data: LabelledData, console: Console | None = None) -> Trained:
     """Train one detector and run it over the val images; skipped where that is done."""
-    stages = RunStages(cell.config, console or Console(quiet=True))
+    stages = RunStages(cell.config, console or Console(quiet=True), data)
     detector = stages.train(cell.backbone, cell.seed)
     digest = sha256_of(detector)
     found = detector.with_name("detections.npz")
@@ -71,26 +70,22 @@ def train_cell(cell: Cell, console: Console | None = None) -> Trained:
     inputs = section_hash(digest, stages.val_hash, stages.versions, thresholds)
     stage = f"detect-{detector.parent.name}"
     if not stages.stamps.is_done(stage, inputs):
-        _detect(cell, detector, found)
+        _detect(cell, data, detector, found)
         stages.stamps.mark_done(stage, inputs, [found])
     return Trained(detector, digest, found)
 
 
-def score_of(cell: Cell, trained: Trained) -> Score:
+def score_of(trained: Trained, data: LabelledData) -> Score:
     """COCO's mAP of a cell, from its detections on disk."""
-    assert cell.config.data is not None
-    dataset = load_detection_set(cell.config.data, "val")
-    return score_detections(_read(trained.detections), dataset)
+    return score_detections(_read(trained.detections), data.val)
 
 
-def _detect(cell: Cell, detector: Path, found: Path) -> None:
+def _detect(cell: Cell, data: LabelledData, detector: Path, found: Path) -> None:
     """Find the boxes of all val images with the deployed pre- and postprocessing."""
-    assert cell.config.data is not None
-    dataset = load_detection_set(cell.config.data, "val")
     how = cell.config.bench
     options = RunnerOptions(image_size=cell.config.image_size, device=how.device)
     with open_runner(detector, "pytorch", options) as runner:
-        accuracy = evaluate(runner, dataset, thresholds=how.accuracy_thresholds())
+        accuracy = evaluate(runner, data.val, thresholds=how.accuracy_thresholds())
     _write(found, accuracy.detections)
 
 

@@ -8,19 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgekd.config import Config, dump_config
-from edgekd.files import require_writable
-from edgekd.pipeline import refuse_early, with_built_in_data
-from edgekd.run_stages import RunStages
+from edgekd.config import Config
+from edgekd.pipeline import prepare
+from edgekd.run_stages import LabelledData, RunStages
 from edgekd.study.cells import Trained, score_of, train_cells
 from edgekd.study.plan import Cell, Fraction, cells_of, fractions_of
 from edgekd.study.plot import draw
 from edgekd.study.record import StudyBackbone, StudyCell, StudyRecord
 from edgekd.study.verdict import advise, compare_all
 from edgekd_bench.coco_score import Score
-from edgekd_bench.detection_data import DetectionSet, load_detection_set
 from edgekd_bench.device_state import describe_environment
-from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import library_versions, short_name, write_text_atomically
 
 
@@ -42,25 +39,21 @@ def run(config: Config, *, console: Console | None = None) -> StudyResult:
         StoppedError: stopped by the user; start it again to go on.
     """
     console = console or Console(quiet=True)
-    require_writable(config.run_dir)
-    config = with_built_in_data(config, console)
-    if config.data is None:
-        raise InputError("no labelled data: give data=FILE (a data.yaml or a coco.yaml)")
-    write_text_atomically(config.run_dir / "config.yaml", dump_config(config))
-    refuse_early(config)
-    train_set = load_detection_set(config.data, "train")
-    fractions = fractions_of(config, len(train_set.images))
-    backbones = _backbones(config, console)
+    config = prepare(config, console)
+    assert config.data is not None
+    data = LabelledData.read(config.data)
+    fractions = fractions_of(config, len(data.train.images))
+    backbones = _backbones(config, data, console)
     cells = list(cells_of(config, fractions, backbones))
-    done = _train(cells, config, console)
-    record = _record(config, fractions, backbones, done, train_set)
+    done = _train(cells, config, data, console)
+    record = _record(config, fractions, backbones, done, data)
     folder = config.run_dir / "study"
     write_text_atomically(folder / "results.json", record.model_dump_json(indent=2) + "\n")
     draw(record, folder / "study.png")
     return StudyResult(folder / "results.json", folder / "study.png", record)
 
 
-def _backbones(config: Config, console: Console) -> dict[str, Path]:
+def _backbones(config: Config, data: LabelledData, console: Console) -> dict[str, Path]:
     """Weights of each init; files are tried on the student before the first training.
 
     Raises:
@@ -75,17 +68,17 @@ def _backbones(config: Config, console: Console) -> dict[str, Path]:
         load_backbone(detector, read_backbone_weights(path))
     if len(given) == len(config.study.inits):
         return given
-    own = RunStages(config, console).distill()
+    own = RunStages(config, console, data).distill()
     return {name: path or own for name, path in config.study.inits.items()}
 
 
 def _train(
-    cells: Sequence[Cell], config: Config, console: Console
+    cells: Sequence[Cell], config: Config, data: LabelledData, console: Console
 ) -> list[tuple[Cell, Trained, Score]]:
     """All cells in the order of the plan."""
     done: dict[str, tuple[Cell, Trained, Score]] = {}
-    for cell, trained in train_cells(cells, config.study.jobs, console):
-        score = score_of(cell, trained)
+    for cell, trained in train_cells(cells, data, config.study.jobs, console):
+        score = score_of(trained, data)
         done[cell.name] = (cell, trained, score)
         console.print(f"study {len(done)}/{len(cells)}: {cell.name}: mAP50-95 {score.map50_95:.3f}")
     return [done[cell.name] for cell in cells]
@@ -96,23 +89,22 @@ def _record(
     fractions: Sequence[Fraction],
     backbones: Mapping[str, Path],
     done: Sequence[tuple[Cell, Trained, Score]],
-    train_set: DetectionSet,
+    data: LabelledData,
 ) -> StudyRecord:
     assert config.data is not None
-    val_set = load_detection_set(config.data, "val")
     scores: dict[tuple[int, str], list[Score]] = {}
     for cell, _, score in done:
         scores.setdefault((cell.fraction.num_labels, cell.init), []).append(score)
     comparisons = compare_all(
         scores, fractions, list(backbones), bootstrap=config.bench.bootstrap, seed=config.bench.seed
     )
-    worthwhile = config.study.worthwhile
+    num_images, worthwhile = len(data.val.images), config.study.worthwhile
     return StudyRecord(
         data={
             "name": short_name(config.data),
-            "num_train_images": len(train_set.images),
-            "num_val_images": len(val_set.images),
-            "val_sha256": val_set.content_hash(),
+            "num_train_images": len(data.train.images),
+            "num_val_images": num_images,
+            "val_sha256": data.val_hash,
         },
         recipe={
             "student": config.student.model,
@@ -126,7 +118,7 @@ def _record(
         backbones={name: _origin(path) for name, path in backbones.items()},
         cells=[_cell(config, *one) for one in done],
         comparisons=comparisons,
-        verdicts=[advise(init, comparisons, len(val_set.images), worthwhile) for init in backbones],
+        verdicts=[advise(init, comparisons, num_images, worthwhile) for init in backbones],
         versions=library_versions("torch", "ultralytics", "timm"),
         environment=describe_environment(None),
         config=_public(config),

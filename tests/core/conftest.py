@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -129,3 +130,19 @@ def run_until(config: Config, steps: int) -> None:
         edgekd.distill.run(config, resume=True)
     finally:
         trainer.DistillLoop.step = original  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def trainer_starts(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
+    """Gets the tensors of each detector training, right before its first step."""
+    from edgekd.train.detector_trainer import HandoverTrainer
+
+    starts: list[dict[str, torch.Tensor]] = []
+    original = HandoverTrainer.prove
+
+    def spy(self: HandoverTrainer) -> None:
+        starts.append({k: v.clone() for k, v in self.model.state_dict().items()})
+        original(self)
+
+    monkeypatch.setattr(HandoverTrainer, "prove", spy)
+    return starts

@@ -131,24 +131,14 @@ def test_training_keeps_the_checkpoints_neck_and_head(
     make_config: MakeConfig,
     labelled_set: Path,
     checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    trainer_starts: list[dict[str, torch.Tensor]],
 ) -> None:
     """Both inits start from the .pt; the distilled one has another backbone and nothing else."""
-    from edgekd.train.detector_trainer import HandoverTrainer
-
-    starts: list[dict[str, torch.Tensor]] = []
-    original = HandoverTrainer.prove
-
-    def spy(self: HandoverTrainer) -> None:
-        starts.append({k: v.clone() for k, v in self.model.state_dict().items()})
-        original(self)
-
-    monkeypatch.setattr(HandoverTrainer, "prove", spy)
     config = make_config(f"student.model={checkpoint}", f"data={labelled_set}", "distill.epochs=1")
     backbone = edgekd.distill.run(config).backbone
     edgekd.train.run(config)
     edgekd.train.run(config, backbone_weights=backbone)
-    baseline, distilled = starts
+    baseline, distilled = trainer_starts
     published = load_detector(checkpoint)
     depth = backbone_depth(published)
     tensors = torch.load(backbone, weights_only=True)["tensors"]

@@ -176,16 +176,21 @@ def test_a_study_from_end_to_end_and_again(make_config: MakeConfig, labelled_set
     )
 
 
+@pytest.fixture
+def foreign_backbone(make_config: MakeConfig) -> Path:
+    """Backbone weights from another run."""
+    return distill.run(make_config("name=first")).backbone
+
+
 def test_a_foreign_backbone_is_an_init_without_distilling(
-    make_config: MakeConfig, labelled_set: Path
+    make_config: MakeConfig, labelled_set: Path, foreign_backbone: Path
 ) -> None:
-    backbone = distill.run(make_config("name=first")).backbone
     options = make_config(
         "name=second",
         f"data={labelled_set}",
         "train.epochs=1",
         "study.fractions=[1.0]",
-        f"study.inits={{theirs: {backbone}}}",
+        f"study.inits={{theirs: {foreign_backbone}}}",
     )
     result = study.run(options)
     assert [c.init for c in result.record.cells] == [BASELINE, "theirs"]
@@ -195,14 +200,13 @@ def test_a_foreign_backbone_is_an_init_without_distilling(
 
 
 def test_a_backbone_of_another_student_stops_before_any_training(
-    make_config: MakeConfig, labelled_set: Path
+    make_config: MakeConfig, labelled_set: Path, foreign_backbone: Path
 ) -> None:
-    backbone = distill.run(make_config("name=first")).backbone
     options = make_config(
         "name=second",
         f"data={labelled_set}",
         "student.model=yolov8n.yaml",
-        f"study.inits={{theirs: {backbone}}}",
+        f"study.inits={{theirs: {foreign_backbone}}}",
     )
     with pytest.raises(InputError, match="another model"):
         study.run(options)

@@ -249,30 +249,23 @@ def test_coco_data_trains_too(make_config: MakeConfig, coco_set: Path) -> None:
 
 
 def test_a_pretrained_student_keeps_its_neck_in_both(
-    make_config: MakeConfig, labelled_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig,
+    labelled_set: Path,
+    tmp_path: Path,
+    trainer_starts: list[dict[str, torch.Tensor]],
 ) -> None:
-    from edgekd.train.detector_trainer import HandoverTrainer
-
     file = tmp_path / "pretrained.pt"
     pretrained = build_detector("yolo11n.yaml", num_classes=2)
     torch.save({"model": pretrained, "train_args": {"imgsz": 64}}, file)
-    starts: list[dict[str, torch.Tensor]] = []
-    original = HandoverTrainer.prove
-
-    def spy(self: HandoverTrainer) -> None:
-        starts.append({k: v.clone() for k, v in self.model.state_dict().items()})
-        original(self)
-
-    monkeypatch.setattr(HandoverTrainer, "prove", spy)
     config = make_config(f"data={labelled_set}", f"student.model={file}", "distill.epochs=1")
     backbone = edgekd.distill.run(config).backbone
     edgekd.train.run(config)
     edgekd.train.run(config, backbone_weights=backbone)
     own = pretrained.state_dict()
     neck, stem = "model.13.cv1.conv.weight", "model.0.conv.weight"
-    assert all(torch.equal(start[neck], own[neck]) for start in starts)
-    assert torch.equal(starts[0][stem], own[stem])
-    assert not torch.equal(starts[1][stem], own[stem])
+    assert all(torch.equal(start[neck], own[neck]) for start in trainer_starts)
+    assert torch.equal(trainer_starts[0][stem], own[stem])
+    assert not torch.equal(trainer_starts[1][stem], own[stem])
 
 
 def test_result_is_plain_data(make_config: MakeConfig, labelled_set: Path) -> None:
