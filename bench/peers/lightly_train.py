@@ -11,9 +11,9 @@ after a warm-up, edgekd's while it fills the cache and in the loop afterwards. A
 calculated, linearly, for both:
 
     LightlyTrain   images x epochs / rate
-    edgekd         (images x views + 512) / filling rate + images x epochs / loop rate
+    edgekd         (images x views + fitting) / filling rate + images x epochs / loop rate
 
-with 512 passes of the teacher for fitting the target space. The JSON record is printed last.
+with the passes of the teacher that fitting the target space takes. The JSON record is printed last.
 
     python bench/peers/lightly_train.py --images photos/images --out bench/results/cpu-2core
 """
@@ -30,6 +30,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgekd.config import DistillConfig
+from edgekd.distill.feature_cache.codec import STEP_IMAGES
 from edgekd_bench.device_state import describe_environment
 from edgekd_bench.manifest import write_text_atomically
 
@@ -39,7 +41,7 @@ TEACHERS = {  # name → LightlyTrain's, timm's
     "vit_base_patch16": ("dinov3/vitb16-notpretrained", "vit_base_patch16_dinov3"),
 }
 REQUIREMENT = "lightly-train[ultralytics,timm]==0.18.0"
-FITTING_PASSES = 512  # Config().distill.standardize_images, twice
+FITTING_PASSES = DistillConfig().standardize_images + STEP_IMAGES
 BARS = {"vit_small_patch16": 4.0, "vit_base_patch16": 10.0}
 
 
@@ -211,7 +213,11 @@ def main() -> None:
         "batch": options.batch,
         "warmup_steps": options.warmup,
         "timed_steps": {"lightly_train": options.peer_steps, "edgekd_loop": options.steps},
-        "job": {"images": options.job_images, "epochs": options.job_epochs},
+        "job": {
+            "images": options.job_images,
+            "epochs": options.job_epochs,
+            "edgekd_fitting_passes": FITTING_PASSES,
+        },
         "teachers": {
             teacher: measure_teacher(
                 teacher, python, options, lambda line: print(line, file=sys.stderr, flush=True)

@@ -25,12 +25,13 @@ def cache(
     as_json: Json = False,
 ) -> None:
     """Compute the teacher's features of all views once, for every later distillation."""
+    wanted = load(config, overrides)  # before the heavy imports: a typing error shows at once
     from edgekd import pipeline
     from edgekd.distill.feature_cache import command
     from edgekd_bench.errors import GateError
 
     console = console_for(as_json)
-    options = pipeline.with_built_in_data(load(config, overrides), console)
+    options = pipeline.with_built_in_data(wanted, console)
     if not verify:
         filled = command.fill(options, console=console)
         finish(filled, as_json, f"[bold]{filled.folder}[/]  next: edgekd distill {config}")

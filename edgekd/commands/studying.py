@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 def study(config: ConfigArgument, overrides: Overrides = None, as_json: Json = False) -> None:
     """Compare ways to begin over fractions of the labels and seeds: does distilling pay?"""
+    wanted = load(config, overrides)  # before the heavy import: a typing error shows at once
     from edgekd.study import run
 
     console = console_for(as_json)
-    result = run(load(config, overrides), console=console)
+    result = run(wanted, console=console)
     if as_json:
         finish(result.record, True, "")
         return

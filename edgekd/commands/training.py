@@ -25,11 +25,12 @@ def distill(
     as_json: Json = False,
 ) -> None:
     """Distil a frozen teacher into the student's backbone on unlabelled images."""
+    wanted = load(config, overrides)  # before the heavy imports: a typing error shows at once
     from edgekd import pipeline
     from edgekd.distill import run
 
     console = console_for(as_json)
-    options = pipeline.with_built_in_data(load(config, overrides), console)
+    options = pipeline.with_built_in_data(wanted, console)
     result = run(options, resume=resume, overwrite=overwrite, console=console)
     finish(result, as_json, f"next: edgekd train {config} --backbone-weights {result.backbone}")
 
@@ -49,11 +50,12 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Fine-tune the detector, from distilled backbone weights or as the baseline."""
+    wanted = load(config, overrides)
     from edgekd import pipeline
     from edgekd.train import run
 
     console = console_for(as_json)
-    options = pipeline.with_built_in_data(load(config, overrides), console)
+    options = pipeline.with_built_in_data(wanted, console)
     result = run(
         options, backbone_weights=backbone_weights, seed=seed, resume=resume, console=console
     )

@@ -18,9 +18,10 @@ from edgekd.commands.gating import close_gate
 
 def run_all(config: ConfigArgument, overrides: Overrides = None, as_json: Json = False) -> None:
     """Distil, train baseline and distilled, export, benchmark and report; can be restarted."""
+    wanted = load(config, overrides)  # before the heavy import: a typing error shows at once
     from edgekd import pipeline
 
-    result = pipeline.run(load(config, overrides), console=console_for(as_json))
+    result = pipeline.run(wanted, console=console_for(as_json))
     print_record(result.record, as_json, f"[bold]{result.results}[/]\n[bold]{result.report}[/]")
     close_gate(result.record.gate, as_json)
 

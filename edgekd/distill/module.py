@@ -1,7 +1,8 @@
 """The part of a distillation that learns: backbone and projectors as one module.
 
 One module, because data-parallel training wraps exactly one, and because its forward pass is what
-gets autocast.
+gets autocast. Where the teacher's grid is coarser, features are averaged down to it before they are
+projected: for a linear projector that is the same number, for a fraction of the work.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from edgekd.distill.targets import LevelPair
 from edgekd.models.projector import build_projector
@@ -31,6 +33,11 @@ class DistillModule(nn.Module):
         super().__init__()
         channels = {tap.stride: tap.channels for tap in backbone.taps}
         self.backbone = backbone
+        self._coarser = {
+            pair.student_stride: pair.teacher_stride // pair.student_stride
+            for pair in pairs
+            if pair.teacher_stride > pair.student_stride
+        }
         self.projectors = nn.ModuleDict(
             {
                 str(pair.student_stride): build_projector(
@@ -41,6 +48,16 @@ class DistillModule(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> dict[int, torch.Tensor]:
-        """``(B, 3, H, W)`` in ``[0, 1]`` → ``{student stride: (B, D, H/s, W/s)}``."""
+        """``(B, 3, H, W)`` in ``[0, 1]`` → ``{student stride: (B, D, H/s, W/s)}``.
+
+        ``s`` is the student's stride or the teacher's, whichever is larger.
+        """
         features = self.backbone(images)
-        return {int(s): project(features[int(s)]) for s, project in self.projectors.items()}
+        return {
+            int(s): project(self._met(features, int(s))) for s, project in self.projectors.items()
+        }
+
+    def _met(self, features: dict[int, torch.Tensor], stride: int) -> torch.Tensor:
+        """The student's map on the grid where it meets the teacher's."""
+        ratio = self._coarser.get(stride, 1)
+        return F.avg_pool2d(features[stride], ratio) if ratio > 1 else features[stride]

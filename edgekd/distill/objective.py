@@ -9,7 +9,7 @@ import torch
 from edgekd.config import DistillConfig
 from edgekd.distill.anchor import Anchor
 from edgekd.distill.module import DistillModule
-from edgekd.distill.targets import LEVEL_NAMES, LevelPair, meet_on_coarser_grid
+from edgekd.distill.targets import LEVEL_NAMES, LevelPair, averaged_to
 from edgekd.losses import WeightedLoss
 
 Maps = dict[int, torch.Tensor]
@@ -44,16 +44,15 @@ class Objective:
         """The number to descend, and each term by its name in ``metrics.jsonl``, detached.
 
         Args:
-            projected: ``{student stride: (B, D, H, W)}``.
+            projected: ``{student stride: (B, D, H, W)}``, from `DistillModule`.
             targets: ``{teacher stride: (B, D, H, W)}``.
         """
         total = torch.zeros((), device=next(iter(projected.values())).device)
         parts: dict[str, torch.Tensor] = {}
         for pair in self._pairs:
             stride = pair.student_stride
-            value, terms = self._loss(
-                *meet_on_coarser_grid(projected[stride], targets[pair.teacher_stride])
-            )
+            student = projected[stride]
+            value, terms = self._loss(student, averaged_to(student, targets[pair.teacher_stride]))
             total = total + self._weights[stride] * value
             parts.update({f"loss/{LEVEL_NAMES[stride]}/{n}": t for n, t in terms.items()})
         total = total / sum(self._weights.values())

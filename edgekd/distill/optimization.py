@@ -29,7 +29,7 @@ def build_optimizer(
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0},
     ]
-    return torch.optim.AdamW(groups, lr=lr)
+    return torch.optim.AdamW(groups, lr=lr, fused=True)
 
 
 def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float) -> float:

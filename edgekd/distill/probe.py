@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from edgekd.distill.targets import LevelPair, meet_on_coarser_grid
-from edgekd.models.student import StudentBackbone
+from edgekd.distill.module import DistillModule
+from edgekd.distill.targets import LevelPair, averaged_to
 
 
 class HeldOutProbe:
@@ -28,22 +27,18 @@ class HeldOutProbe:
         ]
 
     @torch.no_grad()
-    def measure(
-        self, backbone: StudentBackbone, projectors: nn.ModuleDict, pairs: Sequence[LevelPair]
-    ) -> dict[int, float]:
-        """``{student stride: mean cosine}``; the backbone is put back into its mode."""
-        training = backbone.training
-        backbone.eval()
+    def measure(self, module: DistillModule, pairs: Sequence[LevelPair]) -> dict[int, float]:
+        """``{student stride: mean cosine}``; the module is put back into its mode."""
+        training = module.training
+        module.eval()
         sums = {pair.student_stride: 0.0 for pair in pairs}
         for pixels, targets in self._kept:
-            features = backbone(pixels.float().div_(255))
+            projected = module(pixels.float().div_(255))
             for pair in pairs:
-                projected = projectors[str(pair.student_stride)](features[pair.student_stride])
-                student, teacher = meet_on_coarser_grid(
-                    projected.float(), targets[pair.teacher_stride].float()
-                )
+                student = projected[pair.student_stride].float()
+                teacher = averaged_to(student, targets[pair.teacher_stride].float())
                 cosine = F.cosine_similarity(student, teacher, dim=1).mean((1, 2))
                 sums[pair.student_stride] += float(cosine.sum())
-        backbone.train(training)
+        module.train(training)
         num_images = sum(len(pixels) for pixels, _ in self._kept)
         return {stride: total / num_images for stride, total in sums.items()}

@@ -36,16 +36,14 @@ def match_levels(
     return pairs
 
 
-def meet_on_coarser_grid(
-    student: torch.Tensor, teacher: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Average the finer of two maps down to the grid of the coarser one.
+def averaged_to(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The target on the student's grid, averaged down where it is finer.
 
     Args:
-        student: ``(B, D, Hs, Ws)``.
-        teacher: ``(B, D, Ht, Wt)``.
+        student: ``(B, D, Hs, Ws)``, never on a finer grid than the target (`DistillModule`).
+        target: ``(B, D, Ht, Wt)``.
     """
-    if student.shape[-2:] == teacher.shape[-2:]:
-        return student, teacher
-    grid = (min(student.shape[-2], teacher.shape[-2]), min(student.shape[-1], teacher.shape[-1]))
-    return F.adaptive_avg_pool2d(student, grid), F.adaptive_avg_pool2d(teacher, grid)
+    height, width = student.shape[-2:]
+    if target.shape[-2:] == (height, width):
+        return target
+    return F.adaptive_avg_pool2d(target, (height, width))

@@ -241,8 +241,7 @@ class DistillLoop:
     def _judge(self, probe: HeldOutProbe, log: MetricsLog) -> None:
         """Measure the epoch, save, and write its line."""
         with self.fabric.autocast():
-            module = self.models.module
-            cosines = probe.measure(module.backbone, module.projectors, self.models.pairs)
+            cosines = probe.measure(self.models.module, self.models.pairs)
         self.cosine = sum(cosines.values()) / len(cosines)
         batches = max(1, self.num_seen // (self.source.loader.batch_size * self.world.size))
         line: dict[str, Any] = {"epoch": self.position.epoch, "step": self.position.step}

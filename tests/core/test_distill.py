@@ -12,16 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 from core.conftest import MakeConfig, run_until
+from torch.nn import functional as F
 
 import edgekd
 from edgekd.distill import StoppedError
 from edgekd.distill.checkpoint import BACKBONE_FORMAT, tensors_hash
 from edgekd.distill.interrupt import StopRequest
 from edgekd.distill.metrics_log import read_metrics
+from edgekd.distill.module import DistillModule
 from edgekd.distill.optimization import learning_rate
 from edgekd.distill.target_space import TargetSpace
-from edgekd.distill.targets import match_levels, meet_on_coarser_grid
-from edgekd.models.student import backbone_state, build_detector
+from edgekd.distill.targets import averaged_to, match_levels
+from edgekd.models.student import StudentBackbone, backbone_state, build_detector
 from edgekd.models.teacher import TeacherLevel
 from edgekd_bench.errors import InputError
 
@@ -189,11 +191,28 @@ def test_levels_match_by_stride_and_meet_on_the_coarser_grid() -> None:
     assert [p.teacher_stride for p in match_levels((8, 16, 32), pyramid)] == [8, 16, 32]
     vit = match_levels((8, 16, 32), [TeacherLevel(16, 384)])
     assert [(p.teacher_stride, p.embed_dim) for p in vit] == [(16, 384)] * 3
-    fine, coarse = torch.rand(1, 2, 8, 8), torch.rand(1, 2, 4, 4)
-    for student, teacher in ((fine, coarse), (coarse, fine)):
-        a, b = meet_on_coarser_grid(student, teacher)
-        assert a.shape == b.shape == (1, 2, 4, 4)
-        assert a.mean().item() == pytest.approx(student.mean().item(), abs=1e-6)
+
+
+def test_a_map_finer_than_the_targets_is_averaged_before_it_is_projected_all_the_same() -> None:
+    pairs = match_levels((8, 16, 32), [TeacherLevel(16, 24)])
+    backbone = StudentBackbone(build_detector("yolo11n.yaml"), "backbone")
+    module = DistillModule(backbone, pairs, "linear").eval()
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        features, projected = backbone(images), module(images)
+        late = F.avg_pool2d(module.projectors["8"](features[8]), 2)
+    assert {s: tuple(p.shape) for s, p in projected.items()} == {
+        8: (2, 24, 4, 6),
+        16: (2, 24, 4, 6),
+        32: (2, 24, 2, 3),
+    }
+    assert torch.allclose(projected[8], late, atol=1e-5)
+
+
+def test_targets_finer_than_the_student_are_averaged_to_its_grid() -> None:
+    student, target = torch.rand(1, 2, 4, 4), torch.rand(1, 2, 8, 8)
+    assert torch.allclose(averaged_to(student, target), F.avg_pool2d(target, 2))
+    assert averaged_to(target, target) is target
 
 
 def test_statistics_standardise() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from export.lively_detectors import parity_scenes, train_briefly
 from export.typed_exports import Exports, TypedExports
+from filelock import FileLock
 
 from edgekd_bench.images import letterbox, to_batch
 from edgekd_bench.ultralytics_setup import prepare_ultralytics
@@ -83,15 +85,23 @@ def pictures() -> ParityImages:
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
-    """Honest exports of briefly trained detectors, by name; each is trained once a test run."""
-    folder = tmp_path_factory.mktemp("lively")
+    """Honest exports of briefly trained detectors, by name.
+
+    Each is trained once a test run, for all of its processes: that is the dear part.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / "lively"
+    folder.mkdir(exist_ok=True)
     judged_on, calibrated_on = parity_scenes(11, 8), parity_scenes(12, 16)
     made: dict[str, TypedExports] = {}
 
     def get(name: str) -> TypedExports:
-        path = folder / f"{name}.pt"
-        if not path.exists():
-            train_briefly(folder, name.removesuffix("-earlier"))
+        path, family = folder / f"{name}.pt", name.removesuffix("-earlier")
+        with FileLock(folder / f"{family}.lock"):
+            if not path.exists():
+                train_briefly(folder, family)
         if name not in made:
             made[name] = TypedExports(path, lively_detectors.SIDE, judged_on, calibrated_on)
         return made[name]

@@ -36,6 +36,9 @@ class _Grid:
 
 
 _GRIDS = {"int8": _Grid(127, 0.9995), "int4": _Grid(7, 0.98)}
+# Steps are the largest values of thousands of positions an image, so few images do: each is another
+# pass through the teacher.
+STEP_IMAGES = 64
 
 
 class FeatureCodec(nn.Module):
@@ -66,12 +69,16 @@ class FeatureCodec(nn.Module):
 
     @torch.no_grad()
     def fit_steps(self, teacher: TeacherForward, batches: Sequence[torch.Tensor]) -> None:
-        """Measure the steps of the grid in a target space that is known already."""
+        """Measure the steps of the grid, on the first `STEP_IMAGES`, in a space that is known."""
         grid = _GRIDS.get(self.numbers)
         if grid is None:
             return
         reach: dict[int, list[torch.Tensor]] = {level.stride: [] for level in self.space.levels}
+        num_images = 0
         for images in batches:
+            if num_images >= STEP_IMAGES:
+                break
+            num_images += len(images)
             for stride, targets in self.space(teacher(images)).items():
                 flat = targets.abs().transpose(0, 1).flatten(1)
                 kept = max(1, round((1 - grid.covered) * flat.shape[1]))
