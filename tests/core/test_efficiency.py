@@ -6,12 +6,10 @@ import io
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from core.conftest import MakeConfig
-from core.test_processes import launch
 from lightning_fabric import Fabric
 from rich.console import Console
 
@@ -157,19 +155,3 @@ def test_a_short_run_says_why_it_was_not_judged(make_config: MakeConfig) -> None
     assert "efficiency not measured: 4 steps were done, 20 are needed" in text.getvalue()
     record = json.loads((config.run_dir / "distill" / "efficiency.json").read_text())
     assert record == {"not_measured": "4 steps were done, 20 are needed"}
-
-
-@pytest.mark.skipif(
-    not torch.distributed.is_available(), reason="this torch has no distributed package"
-)
-def test_processes_are_timed_together_and_one_speaks(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
-    config = make_config()
-    process = launch(tmp_path / "config.yaml", "distill.epochs=12")
-    text, _ = process.communicate(timeout=280)
-    assert process.returncode == 0, text
-    assert text.count("efficiency ") == 1, text
-    record = json.loads((config.run_dir / "distill" / "efficiency.json").read_text())
-    # A busy machine's steps may be too slow to be timed; that there are enough is certain.
-    assert "alone" in record or record["not_measured"].startswith("a step takes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -65,12 +66,19 @@ def test_a_cache_is_filled_by_shares_and_one_process_speaks(
     assert len(FeatureStore(folder, description)) == 23
 
 
-def test_fabric_run_starts_a_distillation(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_fabric_run_starts_a_distillation_and_times_its_processes_together(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
     config = make_config()
-    code, text = fabric_run("--accelerator=cpu", "distill", str(tmp_path / "config.yaml"))
+    command = ("distill", str(tmp_path / "config.yaml"), "distill.epochs=12")
+    code, text = fabric_run("--accelerator=cpu", *command)
     assert code == 0, text
-    assert text.count("distil epoch 2/2") == text.count("next: edgekd train") == 1, text
+    assert text.count("distil epoch 12/12") == text.count("next: edgekd train") == 1, text
     assert (config.run_dir / "student_backbone.pt").is_file()
+    assert text.count("efficiency ") == 1, text
+    record = json.loads((config.run_dir / "distill" / "efficiency.json").read_text())
+    # A busy machine's steps may be too slow to be timed; that there are enough is certain.
+    assert "alone" in record or record["not_measured"].startswith("a step takes")
 
 
 def test_an_option_of_fabric_run_that_contradicts_the_config_is_named(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -45,16 +45,41 @@ def run(config: Config) -> str:
     return text.getvalue()
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A demo that a power cut stopped before its first export, and that was started again."""
+
+    runs_dir: Path
+    printed: str
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A runs folder with one finished demo."""
-    runs_dir = tmp_path_factory.mktemp("runs")
-    run(demo_config(runs_dir))
-    yield runs_dir
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    import edgekd_export
+
+    class PowerCutError(Exception):
+        pass
+
+    def fail(*_: object, **__: object) -> None:
+        raise PowerCutError
+
+    config = demo_config(tmp_path_factory.mktemp("runs"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(edgekd_export, "run", fail, raising=False)
+        with pytest.raises(PowerCutError):
+            pipeline.run(config)
+    return Finished(config.runs_dir, run(config))
 
 
-def test_it_leaves_record_report_and_artefacts(finished: Path) -> None:
-    folder = finished / "demo"
+def test_a_stopped_run_goes_on(finished: Finished) -> None:
+    assert "distill: done and unchanged" in finished.printed
+    assert "train-baseline-seed0: done and unchanged" in finished.printed
+    assert "export-baseline-seed0: done and unchanged" not in finished.printed
+    assert read_record(finished.runs_dir / "demo" / "results.json").rows
+
+
+def test_it_leaves_record_report_and_artefacts(finished: Finished) -> None:
+    folder = finished.runs_dir / "demo"
     record = json.loads((folder / "results.json").read_text())
     assert set(record) >= {"environment", "rows", "verdict"}
     assert len(record["rows"]) == 4
@@ -78,9 +103,9 @@ def test_it_leaves_record_report_and_artefacts(finished: Path) -> None:
         assert (folder / name).is_file(), name
 
 
-def test_a_second_start_skips_everything(finished: Path) -> None:
-    before = {p: p.stat().st_mtime_ns for p in (finished / "demo").rglob("*.pt")}
-    printed = run(demo_config(finished))
+def test_a_second_start_skips_everything(finished: Finished) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (finished.runs_dir / "demo").rglob("*.pt")}
+    printed = run(demo_config(finished.runs_dir))
     for stage in (
         "distill",
         "train-baseline-seed0",
@@ -90,12 +115,12 @@ def test_a_second_start_skips_everything(finished: Path) -> None:
         "bench",
     ):
         assert f"{stage}: done and unchanged" in printed
-    assert {p: p.stat().st_mtime_ns for p in (finished / "demo").rglob("*.pt")} == before
+    assert {p: p.stat().st_mtime_ns for p in (finished.runs_dir / "demo").rglob("*.pt")} == before
 
 
-def test_only_what_a_change_touches_runs_again(finished: Path, tmp_path: Path) -> None:
+def test_only_what_a_change_touches_runs_again(finished: Finished, tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
-    shutil.copytree(finished, runs_dir)
+    shutil.copytree(finished.runs_dir, runs_dir)
     printed = run(demo_config(runs_dir, "train.ultralytics.mosaic=0.5"))
     assert "distill: done and unchanged" in printed
     assert "train-baseline-seed0: done and unchanged" not in printed
@@ -112,32 +137,12 @@ def test_a_wrong_training_argument_stops_before_the_distillation(tmp_path: Path)
     assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import edgekd_export
-
-    class PowerCutError(Exception):
-        pass
-
-    def fail(*_: object, **__: object) -> None:
-        raise PowerCutError
-
-    config = demo_config(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(edgekd_export, "run", fail, raising=False)
-        with pytest.raises(PowerCutError):
-            pipeline.run(config)
-    printed = run(config)
-    assert "distill: done and unchanged" in printed
-    assert "train-baseline-seed0: done and unchanged" in printed
-    assert read_record(tmp_path / "demo" / "results.json").rows
-
-
-def test_several_seeds_give_paired_rows(finished: Path, tmp_path: Path) -> None:
+def test_several_seeds_give_paired_rows(finished: Finished, tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
-    shutil.copytree(finished, runs_dir)
-    config = demo_config(runs_dir, "train.seeds=[0, 1, 2]")
+    shutil.copytree(finished.runs_dir, runs_dir)
+    config = demo_config(runs_dir, "train.seeds=[0, 1]")
     result = pipeline.run(config)
-    assert len(result.record.rows) == 12
-    assert result.record.verdict.num_seeds == 3
+    assert len(result.record.rows) == 8
+    assert result.record.verdict.num_seeds == 2
     comparison = result.record.verdict.comparisons[0]
-    assert len(comparison.baselines) == len(comparison.candidates) == 3
+    assert len(comparison.baselines) == len(comparison.candidates) == 2
