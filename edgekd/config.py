@@ -128,7 +128,7 @@ class CacheConfig(Strict):
     """Features computed once and kept on disk."""
 
     enabled: bool = Field(False, description="False: the teacher runs at every step")
-    views: int = Field(8, ge=1, description="fixed views of each image; epochs cycle through them")
+    views: int = Field(2, ge=1, description="fixed views of each image; epochs cycle through them")
     numbers: Literal["int8", "int4", "fp16"] = Field(
         "int8", description="int4: half the size, cosine 0.99; fp16: twice the size, for reference"
     )
