@@ -56,7 +56,7 @@ def distil(
         console.print(f"[bold]{name}[/] {' '.join(own)}")
         run_name = f"name={prepared.name}-{name}"
         config = load_config(
-            options.config, [*options.overrides, *ablation.base, *drawn, *own, run_name]
+            options.config, [*ablation.base, *options.overrides, *drawn, *own, run_name]
         )
         backbones[name] = RunStages(config, console, labelled).distill()
     return backbones
@@ -109,7 +109,7 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     console = Console(stderr=True)
     read = yaml.safe_load(options.ablation.read_text(encoding="utf-8"))
     ablation = Ablation.model_validate(read)
-    shared = [*options.overrides, *ablation.base]
+    shared = [*ablation.base, *options.overrides]
     prepared = prepare(load_config(options.config, shared), console)
     backbones = distil(options, ablation, prepared, console)
     inits = prepared.study.model_copy(update={"inits": backbones})

@@ -81,10 +81,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for distillation_efficiency.json")
     parser.add_argument("--student", default="yolo11n.yaml")
     for name, default in (
-        ("num-images", 160),
+        ("num-images", 120),
         ("epochs", 4),
         ("size", 224),
-        ("batch", 16),
+        ("batch", 8),
         ("rounds", 3),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
