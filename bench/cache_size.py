@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import cast
 
+from edgekd.config import CacheConfig
 from edgekd.distill.feature_cache.description import (
     NumberFormat,
     feature_bytes,
@@ -175,7 +176,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--images", type=int, nargs="+", default=[1_000_000])
-    add("--views", type=int, default=2, help="distill.cache.views")
+    add("--views", type=int, default=CacheConfig().views, help="distill.cache.views")
     add("--components", type=int, nargs="+", default=[64], help="0: all of the teacher's channels")
     add("--numbers", choices=("int8", "int4", "fp16"), nargs="+", default=["int8"])
     add("--image-size", type=int, default=640)

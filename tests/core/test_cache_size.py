@@ -100,7 +100,7 @@ def test_memory_of_a_process_is_what_the_lists_take(cache_size: ModuleType, tmp_
 
 
 def test_the_command_prints_both_tables() -> None:
-    sizes = ["--images", "1000", "--components", "64", "0"]
+    sizes = ["--images", "1000", "--views", "8", "--components", "64", "0"]
     options = [*sizes, "--teacher-rate", "7", "--student-rate", "97"]
     finished = subprocess.run(
         [sys.executable, str(SCRIPT), *options], capture_output=True, text=True, check=True
