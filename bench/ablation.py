@@ -7,9 +7,10 @@ first variant is what the others are compared with. This is how the defaults wer
     python bench/ablation.py CONFIG bench/ablations/options.yaml [KEY=VALUE ...] --out FOLDER
 
 What is done already is not done again, so a stopped ablation goes on and a variant can be added.
-The record is the study's, with each variant's options and the cosine its student reached at P4 on
-held-out images. There is a single distillation of each variant: one that repeats the first with
-another seed shows how much of a difference is chance.
+The record is the study's, with each variant's options, the cosine its student reached at P4 on
+held-out images, and the speed of its loop and of the loop's stages. There is a single distillation
+of each variant: one that repeats the first with another seed shows how much of a difference is
+chance.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from rich.console import Console
 
 from edgekd.config import Config, load_config
 from edgekd.distill.metrics_log import read_metrics
+from edgekd.distill.result import StoppedError
 from edgekd.pipeline import prepare
 from edgekd.run_stages import LabelledData, RunStages
 from edgekd.study import run as run_study
 from edgekd.study.record import StudyRecord
+from edgekd_bench.errors import InputError
 from edgekd_bench.manifest import write_text_atomically
 
 
@@ -114,16 +117,18 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     backbones = distil(options, ablation, prepared, console)
     inits = prepared.study.model_copy(update={"inits": backbones})
     study = run_study(prepared.model_copy(update={"study": inits}), console=console)
-    cosines = {
-        name: best_cosine(path.parent / "distill" / "metrics.jsonl")
-        for name, path in backbones.items()
-    }
+    folders = {name: path.parent / "distill" for name, path in backbones.items()}
+    cosines = {name: best_cosine(folder / "metrics.jsonl") for name, folder in folders.items()}
     record = {
         "what": ablation.title,
         "command": f"python bench/ablation.py {options.config} {options.ablation} "
         + " ".join(one for one in options.overrides if not one.startswith("runs_dir=")),
         "variants": {
-            name: {"options": own, "heldout_cosine_p4": cosines[name]}
+            name: {
+                "options": own,
+                "heldout_cosine_p4": cosines[name],
+                "efficiency": json.loads((folders[name] / "efficiency.json").read_text("utf-8")),
+            }
             for name, own in ablation.variants.items()
         },
         "base": ablation.base,
@@ -140,7 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path, help="folder for ablation_NAME.json")
     options = parser.parse_args(arguments)
-    record, rows = measure(options)
+    try:
+        record, rows = measure(options)
+    except (InputError, StoppedError) as error:
+        raise SystemExit(f"error: {error}") from None
     if options.out:
         file = options.out / f"ablation_{options.ablation.stem}.json"
         write_text_atomically(file, json.dumps(record, indent=2) + "\n")
