@@ -31,9 +31,11 @@ from edgekd.distill.result import StoppedError
 from edgekd.pipeline import prepare
 from edgekd.run_stages import LabelledData, RunStages
 from edgekd.study import run as run_study
+from edgekd.study.plan import BASELINE
 from edgekd.study.record import StudyRecord
-from edgekd_bench.errors import InputError
+from edgekd_bench.errors import GateError, InputError
 from edgekd_bench.manifest import write_text_atomically
+from edgekd_bench.record import Interval
 
 
 class Ablation(BaseModel):
@@ -45,23 +47,16 @@ class Ablation(BaseModel):
     variants: dict[str, list[str]] = Field(min_length=2, description="name → its own overrides")
 
 
-def distil(
-    options: argparse.Namespace, ablation: Ablation, prepared: Config, console: Console
-) -> dict[str, Path]:
-    """``student_backbone.pt`` of each variant."""
+def distil(variants: dict[str, Config], prepared: Config, console: Console) -> dict[str, Path]:
+    """``student_backbone.pt`` of each variant, on the images of ``prepared``."""
     assert prepared.data is not None
     labelled = LabelledData.read(prepared.data)
-    drawn = ["dice_scenes=null", f"data={prepared.data}"]
-    if prepared.unlabeled.manifest is not None:
-        drawn.append(f"unlabeled.manifest={prepared.unlabeled.manifest}")
+    same = {"data": prepared.data, "unlabeled": prepared.unlabeled, "dice_scenes": None}
     backbones = {}
-    for name, own in ablation.variants.items():
-        console.print(f"[bold]{name}[/] {' '.join(own)}")
-        run_name = f"name={prepared.name}-{name}"
-        config = load_config(
-            options.config, [*ablation.base, *options.overrides, *drawn, *own, run_name]
-        )
-        backbones[name] = RunStages(config, console, labelled).distill()
+    for name, config in variants.items():
+        console.print(f"[bold]{name}[/]")
+        own = config.model_copy(update=same | {"name": f"{prepared.name}-{name}"})
+        backbones[name] = RunStages(own, console, labelled).distill()
     return backbones
 
 
@@ -80,31 +75,29 @@ def table(record: StudyRecord, cosines: dict[str, float], ablation: Ablation) ->
         "|---|---|---|---|---|---|---|",
     ]
     for name, own in ablation.variants.items():
-        for to_baseline in (c for c in record.comparisons if c.init == name):
-            if to_baseline.against != "baseline":
-                continue
+        for one in (c for c in record.comparisons if (c.init, c.against) == (name, BASELINE)):
             words = [
                 name,
-                " ".join(f"`{one}`" for one in own),
+                " ".join(f"`{option}`" for option in own),
                 f"{cosines[name]:.3f}",
-                str(to_baseline.num_labels),
-                f"{to_baseline.map50_95:.3f}",
-                difference(record, name, "baseline", to_baseline.num_labels, 1),
-                "" if name == first else difference(record, first, name, to_baseline.num_labels),
+                str(one.num_labels),
+                f"{one.map50_95:.3f}",
+                one.difference.in_words(),
+                "" if name == first else behind(record, first, name, one.num_labels).in_words(),
             ]
             lines.append("| " + " | ".join(words) + " |")
     return "\n".join(lines)
 
 
-def difference(record: StudyRecord, init: str, against: str, labels: int, sign: int = -1) -> str:
-    """``sign`` × (init − against) with its interval."""
+def behind(record: StudyRecord, first: str, variant: str, labels: int) -> Interval:
+    """``variant − first``; the study compares the first init with the others."""
     (found,) = (
         c.difference
         for c in record.comparisons
-        if (c.init, c.against, c.num_labels) == (init, against, labels)
+        if (c.init, c.against, c.num_labels) == (first, variant, labels)
     )
-    low, high = sorted((sign * found.low, sign * found.high))
-    return f"{sign * found.estimate:+.3f} [{low:+.3f}, {high:+.3f}]"
+    turned = {"estimate": -found.estimate, "low": -found.high, "high": -found.low}
+    return found.model_copy(update=turned)
 
 
 def measure(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -113,8 +106,12 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     read = yaml.safe_load(options.ablation.read_text(encoding="utf-8"))
     ablation = Ablation.model_validate(read)
     shared = [*ablation.base, *options.overrides]
+    variants = {
+        name: load_config(options.config, [*shared, *own])
+        for name, own in ablation.variants.items()
+    }
     prepared = prepare(load_config(options.config, shared), console)
-    backbones = distil(options, ablation, prepared, console)
+    backbones = distil(variants, prepared, console)
     inits = prepared.study.model_copy(update={"inits": backbones})
     study = run_study(prepared.model_copy(update={"study": inits}), console=console)
     folders = {name: path.parent / "distill" for name, path in backbones.items()}
@@ -147,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         record, rows = measure(options)
-    except (InputError, StoppedError) as error:
+    except (InputError, GateError, StoppedError) as error:
         raise SystemExit(f"error: {error}") from None
     if options.out:
         file = options.out / f"ablation_{options.ablation.stem}.json"

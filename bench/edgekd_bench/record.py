@@ -96,6 +96,10 @@ class Interval(BaseModel):
     outcome: Outcome
     method: str
 
+    def in_words(self) -> str:
+        """``+0.127 [+0.092, +0.165]``."""
+        return f"{self.estimate:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
 
 class Comparison(BaseModel):
     """Candidates against their baselines, pair by pair."""

@@ -174,6 +174,5 @@ def _short(comparison: Comparison) -> str:
     against = f" against its own {own}" if own else ""
     return (
         f"{comparison.backend} {comparison.precision} {', '.join(comparison.candidates)}{against} "
-        f"{difference.estimate:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}] "
-        f"{difference.outcome}"
+        f"{difference.in_words()} {difference.outcome}"
     )

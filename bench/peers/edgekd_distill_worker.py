@@ -13,7 +13,6 @@ backward, optimiser).
 from __future__ import annotations
 
 import json
-import math
 import sys
 import tempfile
 import time
@@ -25,7 +24,7 @@ from rich.console import Console
 
 from edgekd.config import Config
 from edgekd.data.batches import endless
-from edgekd.distill.feature_cache.codec import STEP_IMAGES
+from edgekd.distill.feature_cache.codec import fitting_passes
 from edgekd.distill.setup import prepare_data
 from edgekd.distill.target_source import statistics_images
 from edgekd.distill.trainer import DistillLoop
@@ -66,10 +65,8 @@ def measure(task: dict[str, Any], folder: Path) -> dict[str, Any]:
         loop.source.prepare(resumed=False)
     seconds = time.perf_counter() - started
     num_train, num_heldout = len(data.decoded) - len(data.heldout), len(data.heldout)
-    # The target space is fitted on one view of each image, the number format on the first batches
-    # of them again; held-out images pass once for the fidelity and once to be kept.
-    measured, batch = len(statistics_images(config, data)), config.distill.batch_size
-    fitting = measured + min(measured, math.ceil(STEP_IMAGES / batch) * batch)
+    fitting = fitting_passes(len(statistics_images(config, data)), config.distill.batch_size)
+    # Held-out images pass once for the fidelity and once to be kept.
     passes = num_train * task["views"] + fitting + 2 * num_heldout
     return {
         "filling_images_per_second": passes / seconds,

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.config import DistillConfig
-from edgekd.distill.feature_cache.codec import STEP_IMAGES
+from edgekd.distill.feature_cache.codec import fitting_passes
 from edgekd_bench.device_state import describe_environment
 from edgekd_bench.manifest import write_text_atomically
 
@@ -41,7 +41,6 @@ TEACHERS = {  # name → LightlyTrain's, timm's
     "vit_base_patch16": ("dinov3/vitb16-notpretrained", "vit_base_patch16_dinov3"),
 }
 REQUIREMENT = "lightly-train[ultralytics,timm]==0.18.0"
-FITTING_PASSES = DistillConfig().standardize_images + STEP_IMAGES
 BARS = {"vit_small_patch16": 4.0, "vit_base_patch16": 10.0}
 
 
@@ -123,6 +122,11 @@ def photographs(options: argparse.Namespace) -> list[Path]:
     return found
 
 
+def job_fitting_passes(options: argparse.Namespace) -> int:
+    """Of the teacher, for fitting the target space in the calculated job."""
+    return fitting_passes(DistillConfig().standardize_images, options.batch)
+
+
 def whole_job(rates: dict[str, float], views: int, options: argparse.Namespace) -> dict[str, float]:
     """Seconds and images/s of ``job_images`` × ``job_epochs``, for both, and their ratio.
 
@@ -135,7 +139,7 @@ def whole_job(rates: dict[str, float], views: int, options: argparse.Namespace) 
         rates[name] for name in ("lightly_train", "edgekd_filling", "edgekd_loop")
     )
     total = options.job_images * options.job_epochs
-    fill_seconds = (options.job_images * views + FITTING_PASSES) / filling
+    fill_seconds = (options.job_images * views + job_fitting_passes(options)) / filling
     seconds = fill_seconds + total / loop
     return {
         "views": views,
@@ -216,7 +220,7 @@ def main() -> None:
         "job": {
             "images": options.job_images,
             "epochs": options.job_epochs,
-            "edgekd_fitting_passes": FITTING_PASSES,
+            "edgekd_fitting_passes": job_fitting_passes(options),
         },
         "teachers": {
             teacher: measure_teacher(

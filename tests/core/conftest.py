@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ from PIL import Image
 
 import edgekd
 from edgekd.config import Config, load_config
+
+BENCH = Path(__file__).parents[2] / "bench"
 
 
 def draw_image(seed: int, width: int = 96, height: int = 80) -> Image.Image:
@@ -110,6 +115,16 @@ def make_config(tmp_path: Path, image_folder: Path) -> MakeConfig:
         return load_config(file, overrides)
 
     return make
+
+
+def load_script(name: str) -> ModuleType:
+    """A program of ``bench/``, which is no package, as a module."""
+    specification = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    return module
 
 
 def run_until(config: Config, steps: int) -> None:

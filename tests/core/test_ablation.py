@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import yaml
+from core.conftest import BENCH, load_script
 
 from edgekd.config import load_config
 from edgekd.study.plan import BASELINE
 from edgekd.study.record import StudyComparison, StudyRecord
 from edgekd_bench.record import Interval
 
-REPOSITORY = Path(__file__).parents[2]
-ABLATIONS = sorted((REPOSITORY / "bench" / "ablations").glob("*.yaml"))
+ABLATIONS = sorted((BENCH / "ablations").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
 def ablation() -> ModuleType:
-    script = REPOSITORY / "bench" / "ablation.py"
-    specification = importlib.util.spec_from_file_location("ablation", script)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["ablation"] = module
-    specification.loader.exec_module(module)
-    return module
+    return load_script("ablation")
 
 
 @pytest.mark.parametrize("file", ABLATIONS, ids=lambda file: file.stem)
 def test_every_variant_is_a_configuration_of_its_own(ablation: ModuleType, file: Path) -> None:
     read = ablation.Ablation.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
-    demo = REPOSITORY / "configs" / "demo.yaml"
+    demo = BENCH.parent / "configs" / "demo.yaml"
     configs = [load_config(demo, [*read.base, *own]) for own in read.variants.values()]
     distillations = {(c.distill.model_dump_json(), c.seed) for c in configs}
     assert len(distillations) == len(configs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from core.conftest import MakeConfig
+from core.conftest import BENCH, MakeConfig, load_script
 
 from edgekd.data.image_manifest import ImageEntry
 from edgekd.distill.feature_cache import command
@@ -21,17 +20,12 @@ from edgekd.distill.feature_cache.filling import View
 from edgekd.distill.feature_cache.store import FeatureStore, record_key
 from edgekd_bench.manifest import TeacherIdentity
 
-SCRIPT = Path(__file__).parents[2] / "bench" / "cache_size.py"
+SCRIPT = BENCH / "cache_size.py"
 
 
 @pytest.fixture(scope="module")
 def cache_size() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("cache_size", SCRIPT)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["cache_size"] = module
-    specification.loader.exec_module(module)
-    return module
+    return load_script("cache_size")
 
 
 def test_a_plan_foretells_the_files(cache_size: ModuleType, make_config: MakeConfig) -> None:

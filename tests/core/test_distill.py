@@ -186,7 +186,7 @@ def test_learning_rate_rises_then_falls() -> None:
     assert 0.01 <= rates[-1] < 0.02
 
 
-def test_levels_match_by_stride_and_meet_on_the_coarser_grid() -> None:
+def test_levels_match_by_stride() -> None:
     pyramid = [TeacherLevel(8, 40), TeacherLevel(16, 112), TeacherLevel(32, 320)]
     assert [p.teacher_stride for p in match_levels((8, 16, 32), pyramid)] == [8, 16, 32]
     vit = match_levels((8, 16, 32), [TeacherLevel(16, 384)])

@@ -140,9 +140,9 @@ def test_a_wrong_training_argument_stops_before_the_distillation(tmp_path: Path)
 def test_several_seeds_give_paired_rows(finished: Finished, tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
     shutil.copytree(finished.runs_dir, runs_dir)
-    config = demo_config(runs_dir, "train.seeds=[0, 1]")
+    config = demo_config(runs_dir, "train.seeds=[0, 1, 2]")
     result = pipeline.run(config)
-    assert len(result.record.rows) == 8
-    assert result.record.verdict.num_seeds == 2
+    assert len(result.record.rows) == 12
+    assert result.record.verdict.num_seeds == 3
     comparison = result.record.verdict.comparisons[0]
-    assert len(comparison.baselines) == len(comparison.candidates) == 2
+    assert len(comparison.baselines) == len(comparison.candidates) == 3

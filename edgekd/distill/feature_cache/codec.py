@@ -6,6 +6,7 @@ step per channel fits them; PHI-S makes the channels alike, as uniform quantisat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -38,7 +39,7 @@ class _Grid:
 _GRIDS = {"int8": _Grid(127, 0.9995), "int4": _Grid(7, 0.98)}
 # Steps are the largest values of thousands of positions an image, so few images do: each is another
 # pass through the teacher.
-STEP_IMAGES = 64
+_STEP_IMAGES = 64
 
 
 class FeatureCodec(nn.Module):
@@ -69,14 +70,14 @@ class FeatureCodec(nn.Module):
 
     @torch.no_grad()
     def fit_steps(self, teacher: TeacherForward, batches: Sequence[torch.Tensor]) -> None:
-        """Measure the steps of the grid, on the first `STEP_IMAGES`, in a space that is known."""
+        """Measure the steps of the grid, on the first few images, in a space that is known."""
         grid = _GRIDS.get(self.numbers)
         if grid is None:
             return
         reach: dict[int, list[torch.Tensor]] = {level.stride: [] for level in self.space.levels}
         num_images = 0
         for images in batches:
-            if num_images >= STEP_IMAGES:
+            if num_images >= _STEP_IMAGES:
                 break
             num_images += len(images)
             for stride, targets in self.space(teacher(images)).items():
@@ -125,6 +126,14 @@ class FeatureCodec(nn.Module):
 
     def _step(self, stride: int) -> torch.Tensor:
         return cast(torch.Tensor, getattr(self, f"step_{stride}"))
+
+
+def fitting_passes(num_images: int, batch_size: int) -> int:
+    """Images that go through the teacher while a codec is fitted on batches of ``num_images``.
+
+    All of them for the target space, and the first batches again for the steps of int8 or int4.
+    """
+    return num_images + min(num_images, math.ceil(_STEP_IMAGES / batch_size) * batch_size)
 
 
 def pack_halves(numbers: torch.Tensor) -> torch.Tensor:
